@@ -1,0 +1,53 @@
+"""The interface that the model, the training and the export see of a trunk."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+STRIDE = 32
+"""Side of the image over the side of the last level's grid, in every trunk."""
+
+
+class Trunk(nn.Module, ABC):
+    """A convolutional network split at the levels MLRM matches.
+
+    Grids for an H x W image: level 0 H/4 x W/4, level 1 H/8, level 2 (`x3`) H/16, level 3 (the tail's) H/32.
+    """
+
+    channels: tuple[int, int, int, int]
+    """C_0..C_3 of the trunk's maps, before any reduction."""
+    reduced_channels: tuple[int, int, int, int]
+    """C_0..C_3 of the levels MLRM matches, on the grid of level 3."""
+    mean: tuple[float, float, float]
+    """Subtracted from RGB in [0, 1]."""
+    std: tuple[float, float, float]
+
+    @abstractmethod
+    def early(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images [B, 3, H, W] -> maps of levels 0 and 1."""
+
+    @abstractmethod
+    def middle(self, level1: Tensor) -> Tensor:
+        """Map of level 1 -> map of level 2, `x3`."""
+
+    @abstractmethod
+    def tail(self, x3: Tensor) -> Tensor:
+        """`x3` [B, C_2, h2, w2] -> map of level 3 [B, C_3, h, w]."""
+
+    @abstractmethod
+    def tail_modules(self) -> nn.Module:
+        """The modules of `tail` as one, in the order they are run: what CAMA copies."""
+
+    @abstractmethod
+    def reduction(self, level: int) -> nn.Module:
+        """A new learned reduction of level 0, 1 or 2 to the grid of level 3."""
+
+    @abstractmethod
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        """Load ImageNet weights in the forms their publishers use; raises `CheckpointError` for others."""
+
+
+def conv_relu(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
+    """A convolution that keeps (stride 1) or halves (stride 2) the grid, and its ReLU."""
+    return [nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2), nn.ReLU(inplace=True)]
