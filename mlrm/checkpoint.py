@@ -198,7 +198,10 @@ def read_pickle(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             zipped = file.read(4) == b"PK\x03\x04"
             file.seek(0)
-            content = _load_zip(file) if zipped else _PlainUnpickler(file).load()
+            content = None if zipped else _PlainUnpickler(file).load()
+            if zipped or content == torch.serialization.MAGIC_NUMBER:
+                file.seek(0)
+                content = _load_torch(file)
     except pickle.UnpicklingError as error:
         first_line = str(error).strip().splitlines()[0]
         raise CheckpointError(
@@ -212,7 +215,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
     return content
 
 
-def _load_zip(file: Any) -> Any:
+def _load_torch(file: Any) -> Any:
     with torch.serialization.safe_globals([argparse.Namespace]):
         return torch.load(file, map_location="cpu", weights_only=True)
 
@@ -225,7 +228,7 @@ class _PlainUnpickler(pickle.Unpickler):
             ("collections", "OrderedDict"): dict,
             ("argparse", "Namespace"): argparse.Namespace,
             ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,  # type: ignore[attr-defined]
-            ("torch.storage", "_load_from_bytes"): lambda content: _load_zip(io.BytesIO(content)),
+            ("torch.storage", "_load_from_bytes"): lambda content: _load_torch(io.BytesIO(content)),
         }
         if (module, name) not in allowed:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")

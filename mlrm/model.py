@@ -95,14 +95,18 @@ class MLRM(nn.Module):
         """
         check_images(images)
         network = self.network(domain)
-        return self.from_early(network.trunk.early(network.normalise(images)), domain)
+        return self.describe(*network(network.trunk.early(network.normalise(images))))
 
-    def from_early(self, early: tuple[Tensor, Tensor], domain: Domain | None = None) -> Features:
-        """`forward` from the maps of levels 0 and 1 (`network.trunk.early`), which training may cache."""
-        level_maps, maps = self.network(domain)(early)
+    def describe(self, level_maps: tuple[Tensor, ...], maps: Tensor) -> Features:
+        """What a `Network` returns, L level maps [B, C_l, h, w] and region maps [B, R, h, w] -> `Features`.
+
+        Computed in float32 at least: under mixed precision, call it outside of the autocast region.
+        """
+        maps = at_least_float32(maps)
         cells = maps.shape[2] * maps.shape[3]
+        flat_maps = maps.flatten(2)
         unscaled = tuple(
-            torch.einsum("brhw,bchw->brc", maps, level_map).float() / cells for level_map in level_maps
+            flat_maps @ at_least_float32(level_map).flatten(2).transpose(1, 2) / cells for level_map in level_maps
         )
         return self.weigh(unscaled, maps)
 
@@ -124,6 +128,11 @@ class MLRM(nn.Module):
                 digest.update(name.encode())
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """`tensor` itself, or as float32 if its type is narrower."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def check_images(images: Tensor) -> None:

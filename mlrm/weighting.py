@@ -67,5 +67,5 @@ class RLA(nn.Module):
         local_tokens, global_tokens = tokens.split((len(levels) * regions, regions), dim=1)
         level_logits = self.level_head(local_tokens.flatten(0, 1)).view(batch, len(levels), regions)
         region_logits = self.region_head(global_tokens.flatten(0, 1)).view(batch, regions)
-        level_weights = level_logits.float().softmax(1 if self.level_softmax == "levels" else 2)
-        return region_logits.float().softmax(1), level_weights.transpose(1, 2)
+        level_weights = level_logits.softmax(1 if self.level_softmax == "levels" else 2)
+        return region_logits.softmax(1), level_weights.transpose(1, 2)

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from mlrm.trunks.base import Trunk, conv_relu
 from mlrm.trunks.densenet import load_trunk_state
+from mlrm.trunks.depthwise import depthwise_conv2d
 
 
 class _Block(NamedTuple):
@@ -44,7 +45,10 @@ class _SameConv2d(nn.Conv2d):
         self.uneven = (total // 2, total - total // 2) * 2 if total % 2 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x if self.uneven is None else functional.pad(x, self.uneven))
+        x = x if self.uneven is None else functional.pad(x, self.uneven)
+        if self.groups > 1:
+            return depthwise_conv2d(x, self.weight, self.stride[0], int(self.padding[0]))
+        return super().forward(x)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

@@ -1,0 +1,521 @@
+"""A gallery on disk: one writer at a time, any number of readers, in any number of processes. No torch here.
+
+    my.gallery/
+      catalogue.sqlite   which photos there are, and where (engine/catalogue.py)
+      segments/<name>/   their features, immutable (engine/segments.py)
+      writer.lock        held by the process that writes; writer.json says which one it is
+
+A segment is on the disk before the one transaction that makes it visible, so a kill at any moment loses at
+most the segment being written, and readers see whole commits only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata as packages
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from engine.catalogue import (
+    FORMAT_VERSION,
+    Catalogue,
+    GalleryMeta,
+    NewPhoto,
+    PhotoRecord,
+    SegmentState,
+    name_ids,
+    new_gallery_id,
+)
+from engine.errors import (
+    DuplicateIdError,
+    FeatureShapeError,
+    GalleryError,
+    GalleryLockedError,
+    InvalidPhotoError,
+    ModelMismatchError,
+    NotAGalleryError,
+    UnknownIdError,
+)
+from engine.segments import (
+    Array,
+    FeatureBlock,
+    FeatureShapes,
+    open_segment,
+    remove_orphans,
+    verify_segment,
+    write_segment,
+)
+
+__all__ = [
+    "FeatureBlock",
+    "FeatureShapes",
+    "Gallery",
+    "GalleryInfo",
+    "GallerySnapshot",
+    "GalleryWriter",
+    "PhotoRecord",
+    "SegmentView",
+]
+
+MAX_ID_LENGTH = 1024  # characters
+
+_CATALOGUE = "catalogue.sqlite"
+_SEGMENTS = "segments"
+_LOCK = "writer.lock"
+_HOLDER = "writer.json"
+_UNFINISHED = "catalogue.new"
+# What a killed `create` leaves: a directory of these and nothing else may become a gallery.
+_LEFT_BY_CREATE = {_SEGMENTS, _LOCK, _HOLDER, f"{_HOLDER}.new", _UNFINISHED, f"{_UNFINISHED}-journal"}
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentView:
+    """One segment with at least one living photo, memory-mapped.
+
+    The arrays cover all N rows; the M ``live_rows``, ascending, are those that count, ``ids`` are their ids.
+    """
+
+    name: str
+    levels: tuple[Array, ...]  # L x [N, R, C_l] float16
+    region_weights: Array  # [N, R] float32
+    level_weights: Array  # [N, R, L] float32
+    maps: Array  # [N, R, h, w] uint8, 255 is 1
+    live_rows: NDArray[np.int64]  # [M]
+    ids: tuple[str, ...]  # M
+
+
+@dataclass(frozen=True, eq=False)
+class GallerySnapshot:
+    """The gallery at one commit. It stays as it is whatever is added or removed later."""
+
+    generation: int
+    segments: tuple[SegmentView, ...]
+
+    def __len__(self) -> int:
+        return sum(len(segment.ids) for segment in self.segments)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all photos, segment by segment."""
+        return tuple(id_ for segment in self.segments for id_ in segment.ids)
+
+
+@dataclass(frozen=True)
+class GalleryInfo:
+    """A gallery's counts at one commit, and the constants it was made with."""
+
+    path: Path
+    generation: int
+    photos: int
+    dead_rows: int  # rows of removed photos, still on the disk
+    segments: int
+    bytes_on_disk: int
+    meta: GalleryMeta
+
+
+class Gallery:
+    """A gallery opened for reading; :meth:`writer` opens it for writing. Safe to share between threads.
+
+    Nothing is held open between calls except memory maps, so there is nothing to close.
+    """
+
+    def __init__(self, path: Path, catalogue: Catalogue, meta: GalleryMeta) -> None:
+        """Use :meth:`open` or :meth:`create`."""
+        self.path = path
+        self.meta = meta
+        self._catalogue = catalogue
+        self._refresh = threading.Lock()
+        self._snapshot = GallerySnapshot(generation=-1, segments=())
+        self._views: dict[str, SegmentView] = {}
+
+    @staticmethod
+    def exists(path: str | Path) -> bool:
+        """Whether a gallery is there (to be opened) or not yet (to be created).
+
+        Raises:
+            NotAGalleryError: something else is there.
+            GalleryError: the directory can't be read.
+        """
+        path = Path(path)
+        try:
+            if (path / _CATALOGUE).is_file():
+                return True
+            entries = {entry.name for entry in path.iterdir()} if path.is_dir() else None
+        except OSError as error:
+            raise GalleryError(f"can't look into {path}: {error}") from error
+        if entries is not None:
+            if foreign := sorted(entries - _LEFT_BY_CREATE):
+                raise NotAGalleryError(
+                    f"{path} is not a gallery: found {foreign[0]!r} in it and no {_CATALOGUE}. "
+                    "Give a gallery, or a new or empty directory"
+                )
+        elif path.exists() or path.is_symlink():
+            raise NotAGalleryError(f"{path} is not a gallery: expected a directory. Give another path")
+        return False
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        shapes: FeatureShapes,
+        model_fingerprint: str,
+        model_name: str = "",
+        region_weight_power: int = 1,
+    ) -> Gallery:
+        """Make an empty gallery in a directory that is new or empty.
+
+        Args:
+            path: the directory; its parents are made too.
+            shapes: of every photo it will ever hold.
+            model_fingerprint: identifies the model whose features these are.
+            model_name: how to load that model again, for people.
+            region_weight_power: p of the distance.
+
+        Raises:
+            NotAGalleryError: the path holds something else.
+            GalleryLockedError: another process is creating it.
+            GalleryError: it is a gallery already, or can't be written.
+        """
+        path = Path(path).absolute()
+        cls.exists(path)
+        meta = GalleryMeta(
+            format_version=FORMAT_VERSION,
+            gallery_id=new_gallery_id(),
+            model_fingerprint=model_fingerprint,
+            model_name=model_name,
+            shapes=shapes,
+            region_weight_power=region_weight_power,
+            created_with=_own_version(),
+        )
+        try:
+            (path / _SEGMENTS).mkdir(parents=True, exist_ok=True)
+            lock = _WriterLock(path)
+            lock.acquire()
+            try:
+                if cls.exists(path):
+                    raise GalleryError(f"{path} is a gallery already: open it, or give another path")
+                Catalogue.create(path / _CATALOGUE, path / _UNFINISHED, meta)
+            finally:
+                lock.release()
+        except OSError as error:
+            raise GalleryError(f"can't create a gallery at {path}: {error}") from error
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Gallery:
+        """Open a gallery for reading, and check that each file of it is there in full length.
+
+        Raises:
+            NotAGalleryError: there is none.
+            GalleryVersionError: a newer release wrote it.
+            GalleryCorruptError: the catalogue or a segment is damaged.
+        """
+        path = Path(path).absolute()  # so that a later change of directory does no harm
+        if not cls.exists(path):
+            raise NotAGalleryError(
+                f"no gallery at {path}: make one with `python -m engine index PHOTOS --gallery {path}`"
+            )
+        catalogue = Catalogue(path / _CATALOGUE)
+        gallery = cls(path, catalogue, catalogue.meta())
+        gallery.snapshot()
+        return gallery
+
+    def check_model(self, fingerprint: str) -> None:
+        """Raise ModelMismatchError if the gallery holds features of another model than ``fingerprint``."""
+        if fingerprint != self.meta.model_fingerprint:
+            named = f" ({self.meta.model_name})" if self.meta.model_name else ""
+            raise ModelMismatchError(
+                f"{self.path} holds features of model {self.meta.model_fingerprint}{named}, but the model in "
+                f"use is {fingerprint}: distances between them mean nothing. Load the gallery's model, or "
+                "build one with this: `python -m engine index PHOTOS --gallery NEW_DIR --model CKPT`"
+            )
+
+    def snapshot(self) -> GallerySnapshot:
+        """Return the gallery as of the last commit of any process; the same object while nothing has changed.
+
+        Raises:
+            GalleryCorruptError: a segment is damaged.
+            GalleryError: the directory is gone, or holds a new gallery by now.
+        """
+        with self._refresh:
+            gallery_id, generation = self._catalogue.stamp()
+            if gallery_id != self.meta.gallery_id:
+                raise GalleryError(f"{self.path} was replaced by another gallery: open it again")
+            if generation != self._snapshot.generation:
+                # The state may be of a later commit than the stamp: it carries its own generation.
+                state = self._catalogue.state(since=self._snapshot.generation)
+                self._views = {segment.stored.name: self._view(segment) for segment in state.segments}
+                living = tuple(view for view in self._views.values() if view.ids)
+                self._snapshot = GallerySnapshot(state.generation, living)
+            return self._snapshot
+
+    def _view(self, segment: SegmentState) -> SegmentView:
+        name = segment.stored.name
+        if segment.live is None:
+            return self._views[name]
+        try:
+            block = open_segment(self.path / _SEGMENTS, segment.stored, self.meta.shapes)
+        except OSError as error:
+            raise GalleryError(f"can't map segment {name} of {self.path}: {error}") from error
+        return SegmentView(
+            name=name,
+            levels=block.levels,
+            region_weights=block.region_weights,
+            level_weights=block.level_weights,
+            maps=block.maps,
+            live_rows=np.array([row for row, _ in segment.live], dtype=np.int64),
+            ids=tuple(id_ for _, id_ in segment.live),
+        )
+
+    def existing(self) -> dict[str, PhotoRecord]:
+        """All photos by id: what an interrupted ``add`` may skip."""
+        return self._catalogue.records()
+
+    def records(self, ids: Iterable[str]) -> dict[str, PhotoRecord]:
+        """The photos among ``ids`` that are here now, by id (another process may just have removed one)."""
+        return self._catalogue.records(ids)
+
+    def record(self, id_: str) -> PhotoRecord:
+        """One photo; raises UnknownIdError."""
+        if (found := self.records([id_]).get(id_)) is None:
+            raise UnknownIdError(f"{self.path} does not hold {id_!r}; check the id")
+        return found
+
+    def preview(self, id_: str) -> bytes | None:
+        """The encoded preview picture of a photo; None where it has none or is not here."""
+        return self._catalogue.preview(id_)
+
+    def info(self) -> GalleryInfo:
+        """Return the counts as of the last commit of any process."""
+        generation, photos, segments = self._catalogue.summary()
+        stored = (file.bytes for segment in segments for file in segment.files.values())
+        return GalleryInfo(
+            path=self.path,
+            generation=generation,
+            photos=photos,
+            dead_rows=sum(segment.rows for segment in segments) - photos,
+            segments=len(segments),
+            bytes_on_disk=sum(stored) + self._catalogue.path.stat().st_size,
+            meta=self.meta,
+        )
+
+    def verify(self) -> None:
+        """Read all segment files and check their SHA-256; raises GalleryCorruptError for the first bad."""
+        _, _, segments = self._catalogue.summary()
+        for segment in segments:
+            verify_segment(self.path / _SEGMENTS, segment)
+
+    def writer(self) -> GalleryWriter:
+        """Return the context manager that adds and removes photos while it holds the gallery's lock."""
+        return GalleryWriter(self.path, self._catalogue, self.meta.shapes)
+
+
+class GalleryWriter:
+    """Adds and removes photos, the only one to do so while its ``with`` block lasts. For one thread.
+
+    Entering raises GalleryLockedError when another writer is at work, and deletes what killed ones left.
+    """
+
+    def __init__(self, path: Path, catalogue: Catalogue, shapes: FeatureShapes) -> None:
+        """Use :meth:`Gallery.writer`."""
+        self._path = path
+        self._catalogue = catalogue
+        self._shapes = shapes
+        self._lock = _WriterLock(path)
+
+    def __enter__(self) -> Self:
+        self._lock.acquire()
+        try:
+            _, _, segments = self._catalogue.summary()
+            remove_orphans(self._path / _SEGMENTS, keep={segment.name for segment in segments})
+        except OSError as error:
+            self._lock.release()
+            raise GalleryError(f"can't clean up {self._path / _SEGMENTS}: {error}") from error
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def add(
+        self,
+        block: FeatureBlock,
+        ids: Sequence[str],
+        *,
+        paths: Sequence[str | None] | None = None,
+        content_hashes: Sequence[str | None] | None = None,
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
+        previews: Sequence[bytes | None] | None = None,
+    ) -> None:
+        """Add N photos as one segment, in one commit: all of them or, on any error, none.
+
+        A segment costs a directory, L + 3 files and as many memory maps in each reader: give it hundreds of
+        photos or more where there are that many. N = 0 does nothing.
+
+        Args:
+            block: features of N photos.
+            ids: N ids: unique, not empty, without NUL, of at most 1024 characters. An id never changes.
+            paths: where the photos are.
+            content_hashes: of the files, so that a changed photo can be told.
+            metadata: for each photo a dict that JSON can hold.
+            previews: small encoded pictures.
+
+        Raises:
+            InvalidPhotoError: an id, a path or metadata can't be stored, or a list isn't of length N.
+            FeatureShapeError: features of other shapes than the gallery's.
+            FeatureValueError: features that can't be stored.
+            DuplicateIdError: an id twice, or in the gallery already.
+            GalleryError: the disk refused.
+        """
+        self._lock.require()
+        if block.shapes != self._shapes:
+            raise FeatureShapeError(
+                f"{self._path} holds features of {self._shapes}; these have {block.shapes}. They come from "
+                "another model or configuration: use the gallery's, or another gallery"
+            )
+        block.validate(ids)
+        photos = _new_photos(ids, paths, content_hashes, metadata, previews)
+        self._catalogue.refuse_known(ids)
+        if not photos:
+            return
+        try:
+            stored = write_segment(self._path / _SEGMENTS, block.encoded())
+        except OSError as error:
+            raise GalleryError(
+                f"can't write a segment of {len(photos)} photos to {self._path}: {error}. Nothing of this "
+                "batch was stored, what was committed before is still there. Free some space, check the disk"
+            ) from error
+        self._catalogue.add_segment(stored, photos)
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Remove photos in one commit. Their rows stay on the disk, dead.
+
+        Raises:
+            UnknownIdError: an id is not in the gallery; then nothing is removed.
+        """
+        self._lock.require()
+        if unique := list(dict.fromkeys(ids)):
+            self._catalogue.remove(unique)
+
+
+class _WriterLock:
+    """The system's lock on ``writer.lock``, which dies with its process, and a note of who has it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock: FileLock | None = None
+
+    def acquire(self) -> None:
+        # A FileLock can be acquired twice by its owner; a new one each time makes the second a refusal.
+        lock = FileLock(self._path / _LOCK, thread_local=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise self._held() from None
+        except OSError as error:
+            raise GalleryError(f"can't write to gallery {self._path}: {error}") from error
+        self._lock = lock
+        try:
+            note = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+            unfinished = self._path / f"{_HOLDER}.new"
+            unfinished.write_text(json.dumps(note), encoding="utf-8")
+            unfinished.replace(self._path / _HOLDER)
+        except OSError as error:
+            self.release()
+            raise GalleryError(f"can't write to gallery {self._path}: {error}") from error
+
+    def release(self) -> None:
+        if self._lock is not None:
+            (self._path / _HOLDER).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+    def require(self) -> None:
+        if self._lock is None:
+            raise GalleryError("the writer is not open; use it as `with gallery.writer() as writer: ...`")
+
+    def _held(self) -> GalleryLockedError:
+        try:
+            note = json.loads((self._path / _HOLDER).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # its holder has the lock and is about to write this, or just left
+            note = {}
+        pid, host, since = note.get("pid"), note.get("host"), note.get("since")
+        holder = f"process {pid} on {host} since {since}" if note else "another process, just now"
+        return GalleryLockedError(
+            f"{self._path} is being written by {holder}; one writer at a time. Wait for it to end, then "
+            "try again",
+            pid=pid,
+            host=host,
+            since=since,
+        )
+
+
+def _new_photos(
+    ids: Sequence[str],
+    paths: Sequence[str | None] | None,
+    content_hashes: Sequence[str | None] | None,
+    metadata: Sequence[Mapping[str, Any] | None] | None,
+    previews: Sequence[bytes | None] | None,
+) -> list[NewPhoto]:
+    """Pair up the lists, refusing what can't be stored; raises InvalidPhotoError, DuplicateIdError."""
+    columns = [
+        [None] * len(ids) if column is None else column
+        for column in (paths, content_hashes, metadata, previews)
+    ]
+    if any(len(column) != len(ids) for column in columns):
+        raise InvalidPhotoError(
+            f"found {len(ids)} ids, and paths, content_hashes, metadata or previews for "
+            f"{', '.join(str(len(column)) for column in columns)} photos; expected lists of one length"
+        )
+    photos = [NewPhoto(*fields) for fields in zip(ids, *columns, strict=True)]
+    for photo in photos:
+        _check_photo(photo)
+    if repeated := [id_ for id_, count in Counter(ids).items() if count > 1]:
+        raise DuplicateIdError(f"found {name_ids(repeated)} more than once; expected each photo once")
+    return photos
+
+
+def _check_photo(photo: NewPhoto) -> None:
+    if not isinstance(photo.id, str) or not 0 < len(photo.id) <= MAX_ID_LENGTH or "\0" in photo.id:
+        raise InvalidPhotoError(
+            f"id {str(photo.id)[:40]!r}: expected a string of 1 to {MAX_ID_LENGTH} characters without NUL"
+        )
+    for text in (photo.id, photo.path, photo.content_hash):
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError as error:
+            raise InvalidPhotoError(
+                f"photo {photo.id!r}: {text!r} is not valid Unicode; rename the file"
+            ) from error
+    try:
+        json.dumps(photo.metadata, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidPhotoError(
+            f"photo {photo.id!r}: its metadata can't be stored as JSON: {error}"
+        ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _own_version() -> str:
+    try:
+        return packages.version("mlrm-engine")
+    except packages.PackageNotFoundError:
+        return "not installed"

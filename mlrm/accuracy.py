@@ -1,0 +1,65 @@
+"""How well sketches find their photos: ranks and the numbers made of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlrm.distance import pair_distance
+from mlrm.features import Features
+
+QUERY_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares (0..1) of sketches whose photo is among the 1, 5, 10 nearest, and the median rank (1 is best)."""
+
+    acc1: float
+    acc5: float
+    acc10: float
+    median_rank: float
+    sketches: int
+    photos: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers by name."""
+        return asdict(self)
+
+
+def ranks(sketch: Features, photo: Features, photo_of: Sequence[int], region_weight_power: int) -> Tensor:
+    """Rank (from 1) of each sketch's own photo in the gallery, int64 [Q].
+
+    Another photo at the same distance counts as nearer, so that a model that can't tell photos apart gains nothing.
+    """
+    own = torch.as_tensor(photo_of)
+    result = []
+    for start in range(0, len(sketch), QUERY_CHUNK):
+        distance = pair_distance(sketch[start : start + QUERY_CHUNK], photo, region_weight_power)
+        target = distance.gather(1, own[start : start + QUERY_CHUNK, None].to(distance.device))
+        result.append((distance <= target).sum(1).cpu())
+    return torch.cat(result)
+
+
+def accuracy(rank: Tensor, photos: int) -> Accuracy:
+    """Summarise ranks [Q] in a gallery of `photos`."""
+
+    def share(k: int) -> float:
+        return float((rank <= k).double().mean())
+
+    return Accuracy(share(1), share(5), share(10), float(rank.double().quantile(0.5)), len(rank), photos)
+
+
+def encode(
+    encoder: Callable[[Tensor], Features], images: Sequence[Tensor], batch: int, progress: Callable[[int], None]
+) -> Features:
+    """Run `encoder` over images (each [3, H, W]) in batches; `progress` gets the number of images done."""
+    parts = []
+    for start in range(0, len(images), batch):
+        chunk = images[start : start + batch]
+        with torch.inference_mode():
+            parts.append(encoder(torch.stack(list(chunk))))
+        progress(start + len(chunk))
+    return Features.cat(parts)

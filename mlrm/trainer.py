@@ -1,0 +1,275 @@
+"""The training loop: steps, validation, checkpoints that resume exactly."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mlrm.accuracy import Accuracy, accuracy, encode, ranks
+from mlrm.checkpoint import load_training, save
+from mlrm.datasets import PairDataset
+from mlrm.errors import ConfigError
+from mlrm.features import Features
+from mlrm.images import load_image
+from mlrm.losses import mlrm_losses
+from mlrm.model import MLRM, Domain
+from mlrm.training_log import TrainingLog
+from mlrm.training_pairs import AugmentedImages, CachedEarlyMaps, TrainingPairs
+from mlrm.transforms import image_to_tensor
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a run is made of, beside the model and the data."""
+
+    epochs: int = 60
+    batch: int = 16
+    """Pairs a step."""
+    lr: float = 3e-4
+    """Learning rate of the parts that start from scratch."""
+    trunk_lr: float = 1e-4
+    weight_decay: float = 1e-4
+    warmup_steps: int = 50
+    average: float = 0.99
+    """Decay of the running average of the weights, which is what is validated and kept."""
+    freeze_batch_norm: bool = True
+    """Keep the trunk's BatchNorm statistics: a batch is small, and sketches' differ from photos'."""
+    cache_variants: int = 8
+    """Augmented variants of every image kept as early maps, whose stages are frozen; 0: augment at every step."""
+    freeze_early: bool = True
+    mixed_precision: bool = True
+    """bfloat16 in the convolutions."""
+    evaluate_every: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.cache_variants and (self.cache_variants < 2 or self.cache_variants % 2 or not self.freeze_early):
+            raise ConfigError(
+                f"cache_variants is {self.cache_variants} with freeze_early={self.freeze_early}; expected 0, or an even "
+                "number (half of them flipped) with frozen early stages"
+            )
+        if self.batch < 2:
+            raise ConfigError(f"batch is {self.batch}; expected at least 2 pairs, a triplet needs a negative")
+
+
+class Trainer:
+    """Trains `model` in place and writes `last.pt`, `best.pt`, `log.csv` and `curve.png` into `out`."""
+
+    def __init__(
+        self,
+        model: MLRM,
+        pairs: TrainingPairs,
+        validation: dict[str, PairDataset],
+        options: TrainOptions,
+        out: Path,
+        device: torch.device,
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        if options.cache_variants and 0 in model.config.levels:
+            raise ConfigError("level 0 is matched, and early maps are cached for level 1 only; use cache_variants=0")
+        self.options, self.out, self.device, self.progress = options, out, device, progress
+        self.pairs, self.validation = pairs, validation
+        torch.manual_seed(options.seed)
+        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.steps_per_epoch = pairs.steps_per_epoch(options.batch)
+        self.rng = np.random.default_rng([options.seed, 0])
+        self.batches = pairs.batches(options.batch, self.rng)
+        self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=options.weight_decay)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._lr_factor)
+        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.average), use_buffers=True)
+        self.epoch, self.best = 0, -1.0
+        self.log = TrainingLog(out)
+        self.source = self._source()
+
+    def _source(self) -> AugmentedImages | CachedEarlyMaps:
+        options = self.options
+        self.model.eval()
+        if not options.cache_variants:
+            return AugmentedImages(self.pairs, self.model, options.freeze_early, self.device)
+        with self._precision():
+            return CachedEarlyMaps(
+                self.pairs,
+                self.model,
+                options.cache_variants,
+                options.seed,
+                self.device,
+                lambda done, total: self.progress("early maps", done, total),
+            )
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.mixed_precision)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        frozen: set[nn.Parameter] = set()
+        trunk: list[nn.Parameter] = []
+        for network in self.model.networks:
+            assert isinstance(network.trunk, nn.Module)
+            if self.options.freeze_early:
+                frozen |= _early_parameters(self.model, network)
+            trunk += [p for p in network.trunk.parameters() if p not in frozen]
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        known = frozen | set(trunk)
+        rest = [p for p in self.model.parameters() if p not in known]
+        return [{"params": rest, "lr": self.options.lr}, {"params": trunk, "lr": self.options.trunk_lr}]
+
+    def _lr_factor(self, step: int) -> float:
+        total = self.options.epochs * self.steps_per_epoch
+        warm = min(1.0, (step + 1) / self.options.warmup_steps)
+        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+
+    def run(self) -> None:
+        """Train to the last epoch, from wherever `resume` left off."""
+        while self.epoch < self.options.epochs:
+            started = time.perf_counter()
+            row = self._train_epoch()
+            self.epoch += 1
+            row = {"epoch": self.epoch, "lr": self.scheduler.get_last_lr()[0]} | row
+            if self.epoch % self.options.evaluate_every == 0 or self.epoch == self.options.epochs:
+                row |= self._validate()
+            row["seconds"] = time.perf_counter() - started
+            self.log.append(row)
+            self.log.draw()
+            save(self.model, self.out / "last.pt", training=self._state())
+
+    def _train_epoch(self) -> dict[str, float]:
+        self.model.train()
+        if self.options.freeze_batch_norm:
+            for network in self.model.networks:
+                for module in network.trunk.modules():  # type: ignore[union-attr]
+                    if isinstance(module, nn.BatchNorm2d):
+                        module.eval()
+        totals: dict[str, float] = {}
+        for step in range(self.steps_per_epoch):
+            for name, value in self._step().items():
+                totals[f"loss/{name}"] = totals.get(f"loss/{name}", 0.0) + value / self.steps_per_epoch
+            self.progress(f"epoch {self.epoch + 1}/{self.options.epochs}", step + 1, self.steps_per_epoch)
+        return totals
+
+    def _step(self) -> dict[str, float]:
+        draws = next(self.batches)
+        sketch, photo = self._features(*draws)
+        losses = mlrm_losses(sketch, photo, self.model)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()  # type: ignore[no-untyped-call]
+        if not torch.isfinite(losses["total"]):
+            raise FloatingPointError(f"the loss became {losses['total'].item()}; lower --lr or train without mixed precision")
+        self.optimizer.step()
+        self.scheduler.step()
+        self.averaged.update_parameters(self.model)
+        return {name: value.item() for name, value in losses.items()}
+
+    def _features(self, sketches: list[Any], photos: list[Any]) -> tuple[Features, Features]:
+        with self._precision():
+            early = {
+                "sketch": self.source.early(sketches, "sketch", self.rng),
+                "photo": self.source.early(photos, "photo", self.rng),
+            }
+            if self.model.config.shared_networks:
+                both = tuple(torch.cat(maps) for maps in zip(early["sketch"], early["photo"], strict=True))
+                described = [self.model.network()((both[0], both[1]))]
+            else:
+                described = [self.model.network(domain)(early[domain]) for domain in ("sketch", "photo")]  # type: ignore[arg-type]
+        if len(described) == 1:
+            level_maps, maps = described[0]
+            count = len(sketches)
+            described = [
+                (tuple(level[:count] for level in level_maps), maps[:count]),
+                (tuple(level[count:] for level in level_maps), maps[count:]),
+            ]
+        sketch, photo = (self.model.describe(*part) for part in described)
+        return sketch, photo
+
+    def _validate(self) -> dict[str, float]:
+        row: dict[str, float] = {}
+        results = self.evaluate(self.averaged.module)
+        for name, result in results.items():
+            row |= {f"{name}/acc1": result.acc1, f"{name}/acc5": result.acc5, f"{name}/acc10": result.acc10}
+        if results:
+            # acc@1 decides; acc@10 breaks ties, of which small validation sets have many.
+            score = sum(result.acc1 + 1e-3 * result.acc10 for result in results.values()) / len(results)
+            if score > self.best:
+                self.best = score
+                save(self.averaged.module, self.out / "best.pt")
+        else:
+            save(self.averaged.module, self.out / "best.pt")
+        return row
+
+    def evaluate(self, model: MLRM) -> dict[str, Accuracy]:
+        """Accuracy of `model` on each validation part, in the precision of training."""
+        model.eval()
+        return {name: self._accuracy(model, name, dataset) for name, dataset in self.validation.items()}
+
+    def _accuracy(self, model: MLRM, name: str, dataset: PairDataset) -> Accuracy:
+        def features(paths: Iterable[Path], domain: Domain) -> Features:
+            images = [image_to_tensor(load_image(path), self.pairs.size) for path in paths]
+            return encode(
+                lambda batch: self._encode(model, batch, domain),
+                images,
+                32,
+                lambda done: self.progress(f"validate {name}, {domain}s", done, len(images)),
+            )
+
+        sketch, photo = features(dataset.sketches, "sketch"), features(dataset.photos, "photo")
+        return accuracy(
+            ranks(sketch, photo, dataset.photo_of, model.config.region_weight_power), len(dataset.photos)
+        )
+
+    def _encode(self, model: MLRM, images: torch.Tensor, domain: Domain) -> Features:
+        network = model.network(domain)
+        with self._precision():
+            normalised = network.normalise(images.to(self.device)).contiguous(memory_format=torch.channels_last)
+            described = network(network.trunk.early(normalised))
+        return model.describe(*described)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "best": self.best,
+            "options": asdict(self.options),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "torch_random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+            "numpy_random": self.rng.bit_generator.state,
+        }
+
+    def resume(self) -> None:
+        """Go on from `last.pt`: the same weights, optimizer and random numbers as without the break."""
+        model, state = load_training(self.out / "last.pt")
+        if state["options"] != asdict(self.options) or model.config != self.model.config:
+            raise ConfigError(
+                f"{self.out} was trained with {state['options']} and {model.config}; resume with the same options, or "
+                "start a new run with another --out"
+            )
+        self.model.load_state_dict(model.state_dict())
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["torch_random"])
+        if state["cuda_random"] is not None:
+            torch.cuda.set_rng_state(state["cuda_random"])
+        self.rng.bit_generator.state = state["numpy_random"]
+        self.epoch, self.best = state["epoch"], state["best"]
+        self.log.keep(self.epoch)
+
+
+def _early_parameters(model: MLRM, network: nn.Module) -> set[nn.Parameter]:
+    """The trunk's parameters that maps of levels 0 and 1 depend on, found by asking for their gradients."""
+    trunk: Any = network.trunk
+    parameters = list(trunk.parameters())
+    was_training = trunk.training
+    trunk.eval()
+    side = model.config.image_size
+    probe = torch.zeros(1, 3, side, side, device=parameters[0].device)
+    gradients = torch.autograd.grad(trunk.early(probe)[1].sum(), parameters, allow_unused=True)
+    trunk.train(was_training)
+    return {parameter for parameter, grad in zip(parameters, gradients, strict=True) if grad is not None}
