@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mlrm.errors import ConfigError, MLRMError
+from mlrm.errors import MLRMError
 
 stderr = Console(stderr=True)
 
@@ -58,22 +57,6 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(task, completed=done, total=total)
 
         yield show
-
-
-def device_of(name: str) -> torch.device:
-    """The device called `name`; "auto" is a GPU if there is one. Raises `ConfigError` for one that isn't there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise ConfigError(
-            f"device {name!r} was asked for and torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; use "
-            "device cpu, or install a CUDA build of torch and check nvidia-smi"
-        )
-    return device
 
 
 def data_option(help_text: str) -> Any:

@@ -1,12 +1,17 @@
 """What an MLRM is made of: one frozen dataclass, its presets and its JSON form."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
 from mlrm.errors import ConfigError
 
 TRUNKS = ("densenet169", "efficientnet_lite0")
+STRIDE = 32
+"""Side of the image over the side of the last level's grid, in every trunk."""
+SMALLEST_GRID = 7
+"""Two 3 x 3 convolutions of stride 2 without padding, RLA's geometry encoder, need 7 x 7 cells."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class MLRMConfig:
 
     trunk: str = "densenet169"
     image_size: int = 256
-    """Side in pixels to which images are resized for this model."""
+    """Side in pixels to which images are resized for this model; a multiple of 32, at least 224."""
     regions: int = 3
     levels: tuple[int, ...] = (1, 2, 3)
     """Trunk levels matched, ascending, out of 0 (high resolution) to 3 (the tail's output)."""
@@ -46,23 +51,34 @@ class MLRMConfig:
     overlap_penalty: Literal["lama", "cama"] = "lama"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", tuple(self.levels))
+        object.__setattr__(self, "levels", _levels(self.levels))
         _choice("trunk", self.trunk, TRUNKS)
         _choice("region_maps", self.region_maps, ("lama", "cama"))
         _choice("attention_over", self.attention_over, ("tokens", "batch"))
         _choice("level_softmax", self.level_softmax, ("levels", "regions"))
         _choice("overlap_penalty", self.overlap_penalty, ("lama", "cama"))
         _choice("region_weight_power", self.region_weight_power, (1, 2))
-        for name in ("image_size", "regions", "token_dim", "transformer_layers", "attention_heads"):
+        for name in ("l2norm", "shared_networks"):
+            _choice(name, getattr(self, name), (True, False))
+        for name in ("regions", "token_dim", "transformer_layers", "attention_heads"):
             _at_least(name, getattr(self, name), 1)
+        _at_least("image_size", self.image_size, SMALLEST_GRID * STRIDE)
+        if self.image_size % STRIDE:
+            raise ConfigError(f"image_size is {self.image_size}; expected a multiple of {STRIDE}")
         _at_least("threshold_cells", self.threshold_cells, 0)
-        if not self.levels or sorted(set(self.levels) & {0, 1, 2, 3}) != list(self.levels):
-            raise ConfigError(f"levels is {self.levels}; expected ascending, distinct numbers out of 0, 1, 2, 3")
+        if self.threshold_cells > (cells := (self.image_size // STRIDE) ** 2):
+            raise ConfigError(
+                f"threshold_cells is {self.threshold_cells}; expected at most the {cells} cells that the maps of a "
+                f"{self.image_size}-pixel image have"
+            )
         if self.token_dim % self.attention_heads or self.token_dim % 4:
             raise ConfigError(
-                f"token_dim is {self.token_dim}; expected a multiple of 4 and of attention_heads={self.attention_heads}"
+                f"token_dim is {self.token_dim}; expected a multiple of 4 and of "
+                f"attention_heads={self.attention_heads}"
             )
-        if not 0 <= self.dropout < 1:
+        for name in ("dropout", "margin", "alpha", "beta"):
+            _non_negative(name, getattr(self, name))
+        if self.dropout >= 1:
             raise ConfigError(f"dropout is {self.dropout}; expected a number from 0 up to, not including, 1")
 
     @classmethod
@@ -109,11 +125,28 @@ class MLRMConfig:
             )
 
 
+def _levels(value: object) -> tuple[int, ...]:
+    if (
+        isinstance(value, (list, tuple))
+        and value
+        and all(type(level) is int for level in value)
+        and sorted(set(value) & {0, 1, 2, 3}) == list(value)
+    ):
+        return tuple(value)
+    raise ConfigError(f"levels is {value!r}; expected ascending, distinct numbers out of 0, 1, 2, 3")
+
+
 def _choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
+    # Types are compared too: 1 == True == 1.0, but they print differently, and fingerprints are made of prints.
+    if not any(type(value) is type(choice) and value == choice for choice in allowed):
         raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
 
 
-def _at_least(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or value < least:
+def _at_least(name: str, value: object, least: int) -> None:
+    if type(value) is not int or value < least:
         raise ConfigError(f"{name} is {value!r}; expected a whole number of at least {least}")
+
+
+def _non_negative(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ConfigError(f"{name} is {value!r}; expected a number of at least 0")

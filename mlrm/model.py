@@ -7,15 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlrm.config import MLRMConfig
+from mlrm.config import SMALLEST_GRID, STRIDE, MLRMConfig
 from mlrm.features import Features
 from mlrm.regions import CAMA, LAMA
 from mlrm.trunks import build_trunk
-from mlrm.trunks.base import STRIDE
 from mlrm.weighting import RLA
-
-SMALLEST_GRID = 7
-"""Two 3 x 3 convolutions of stride 2 without padding, RLA's geometry encoder, need 7 x 7 cells."""
 
 Domain = Literal["sketch", "photo"]
 

@@ -57,10 +57,29 @@ class LAMA(nn.Module):
             nn.Linear(regions, INDICATOR_HIDDEN), nn.ReLU(inplace=True), nn.Linear(INDICATOR_HIDDEN, trunk.channels[2])
         )
         self.attention = SpatialAttention(low_levels + 1)
+        self._spread(trunk.x3_std)
+
+    def _spread(self, x3_std: float) -> None:
+        """Make the regions' initial constants differ as much as `x3` varies.
+
+        At the default initialisation they are lost beside a trunk's large activations (and in bfloat16's rounding):
+        the regions' maps are then equal, and equal maps are a saddle point that training doesn't leave.
+        """
+        last = self.indicator[2]
+        assert isinstance(last, nn.Linear)
+        if self.regions > 1:
+            with torch.no_grad():
+                last.weight *= x3_std / self.constants().std(0).mean()
+
+    def constants(self) -> Tensor:
+        """What each region adds to `x3`, [R, C_2]."""
+        weight = next(self.indicator.parameters())
+        constants: Tensor = self.indicator(torch.eye(self.regions, device=weight.device, dtype=weight.dtype))
+        return constants
 
     def forward(self, trunk: Trunk, x3: Tensor, low_levels: list[Tensor]) -> tuple[Tensor, Tensor]:
         """`x3` [B, C_2, h2, w2] and reduced low levels [B, C_l, h, w] -> maps [B, R, h, w], level 3 [B, C_3, h, w]."""
-        constants = self.indicator(torch.eye(self.regions, device=x3.device, dtype=x3.dtype))
+        constants = self.constants().to(x3.dtype)
         constants = torch.cat((torch.zeros_like(constants[:1]), constants))
         # One batched pass: with BatchNorm statistics taken pass by pass the constants would cancel exactly.
         inputs = x3.unsqueeze(1) + constants[None, :, :, None, None]

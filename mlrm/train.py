@@ -8,10 +8,11 @@ from typing import Annotated
 import torch
 import typer
 
-from mlrm.cli import data_option, device_of, errors_shown, progress_bar, say
+from mlrm.cli import data_option, errors_shown, progress_bar, say
 from mlrm.checkpoint import load
 from mlrm.config import TRUNKS, MLRMConfig
 from mlrm.datasets import PairDataset, check, read_pairs, split_validation
+from mlrm.devices import find_device
 from mlrm.errors import ConfigError, DatasetError
 from mlrm.model import MLRM
 from mlrm.pretrained import load_trunk_weights
@@ -52,7 +53,7 @@ def main(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Train MLRM on paired sketches and photos; the best checkpoint on the validation part is OUT/best.pt."""
-    where = device_of(device)
+    where = find_device(device)
     if cache_variants is None:
         cache_variants = 8 if where.type == "cpu" and freeze_early else 0
     options = TrainOptions(

@@ -5,9 +5,6 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-STRIDE = 32
-"""Side of the image over the side of the last level's grid, in every trunk."""
-
 
 class Trunk(nn.Module, ABC):
     """A convolutional network split at the levels MLRM matches.
@@ -22,6 +19,8 @@ class Trunk(nn.Module, ABC):
     mean: tuple[float, float, float]
     """Subtracted from RGB in [0, 1]."""
     std: tuple[float, float, float]
+    x3_std: float
+    """Standard deviation of `x3` with ImageNet weights, about: the scale of LAMA's initial constants."""
 
     @abstractmethod
     def early(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -84,6 +84,7 @@ class EfficientNetLite0(Trunk):
     reduced_channels = (128, 256, 512, 1280)
     mean = (127 / 255,) * 3
     std = (128 / 255,) * 3
+    x3_std = 6.0
 
     def __init__(self) -> None:
         super().__init__()

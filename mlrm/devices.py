@@ -1,0 +1,21 @@
+"""Devices by name, none taken in place of another."""
+
+import torch
+
+from mlrm.errors import ConfigError
+
+
+def find_device(name: str) -> torch.device:
+    """The device called `name`; "auto" is a GPU if there is one. Raises `ConfigError` for one that isn't there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise ConfigError(
+            f"device {name!r} was asked for and torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; use "
+            "device cpu, or install a CUDA build of torch and check nvidia-smi"
+        )
+    return device

@@ -1,0 +1,140 @@
+"""`python -m mlrm.evaluate`: accuracy and time of a checkpoint on the test pairs of data sets."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from mlrm.accuracy import Accuracy, accuracy, encode, ranks
+from mlrm.checkpoint import SHIPPED, load
+from mlrm.cli import data_option, errors_shown, progress_bar, say
+from mlrm.datasets import PairDataset, check, read_pairs
+from mlrm.devices import find_device
+from mlrm.errors import ConfigError, DatasetError
+from mlrm.features import Features
+from mlrm.images import load_image
+from mlrm.model import MLRM, Domain
+from mlrm.transforms import image_to_tensor
+
+EXAMPLE = "Example: python -m mlrm.evaluate runs/first/best.pt --data shoes --data chairs --json results.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A checkpoint's result on one data set; times in seconds, decoding not counted."""
+
+    name: str
+    split: str
+    accuracy: Accuracy
+    rank_of_sketch: dict[str, int]
+    feature_seconds: float
+    retrieval_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the single ranks."""
+        times = {"feature_seconds": self.feature_seconds, "retrieval_seconds": self.retrieval_seconds}
+        return {"data": self.name, "split": self.split} | self.accuracy.to_dict() | times
+
+
+def evaluate(
+    model: MLRM, dataset: PairDataset, device: torch.device, progress: Any, *, batch: int = 16
+) -> Evaluation:
+    """Search every sketch's photo among all photos of `dataset`.
+
+    model: in eval mode, on `device`. progress: called with (what, done, total).
+    """
+    seconds = 0.0
+
+    def features(paths: Sequence[Path], domain: Domain) -> Features:
+        nonlocal seconds
+        images = [image_to_tensor(load_image(path), model.config.image_size) for path in paths]
+        begin = time.perf_counter()
+        result = encode(
+            lambda chunk: _run(model, chunk, domain, device),
+            images,
+            batch,
+            lambda done: progress(f"{dataset.name}: {domain}s", done, len(images)),
+        )
+        seconds += time.perf_counter() - begin
+        return result
+
+    sketch, photo = features(dataset.sketches, "sketch"), features(dataset.photos, "photo")
+    started = time.perf_counter()
+    rank = ranks(sketch, photo, dataset.photo_of, model.config.region_weight_power)
+    retrieval = time.perf_counter() - started
+    names = [path.relative_to(dataset.root).as_posix() for path in dataset.sketches]
+    by_sketch = dict(zip(names, rank.tolist(), strict=True))
+    return Evaluation(
+        dataset.name, dataset.split, accuracy(rank, len(dataset.photos)), by_sketch, seconds, retrieval
+    )
+
+
+def _run(model: MLRM, images: Tensor, domain: Domain, device: torch.device) -> Features:
+    features: Features = model(images.to(device).contiguous(memory_format=torch.channels_last), domain)
+    return features.to("cpu")
+
+
+@errors_shown
+def main(
+    checkpoint: Annotated[Path | None, typer.Argument(help="Checkpoint; default: the one shipped.")] = None,
+    data: Annotated[list[Path] | None, data_option("Folder of pairs; repeat for more.")] = None,
+    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
+    save_ranks: Annotated[Path | None, typer.Option(help="Write each sketch's rank here, as JSON.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Accuracy and time of a checkpoint: acc@1, @5, @10 and the median rank of each sketch's own photo."""
+    if not data:
+        raise ConfigError("no data: give at least one --data FOLDER")
+    if split not in ("test", "train"):
+        raise ConfigError(f"split is {split!r}; expected test or train")
+    where = find_device(device)
+    model = load(checkpoint or SHIPPED).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    results = []
+    with progress_bar() as progress:
+        for folder in data:
+            dataset = read_pairs(folder, "test" if split == "test" else "train")
+            say(dataset.summary())
+            if errors := check(dataset):
+                raise DatasetError("files that can't be used; repair or remove them:\n" + "\n".join(map(str, errors)))
+            results.append(evaluate(model, dataset, where, progress))
+    Console().print(_table(results))
+    summary = {
+        "model": model.fingerprint(),
+        "config": json.loads(model.config.to_json()),
+        "torch": torch.__version__,
+        "device": str(where),
+        "results": [result.to_dict() for result in results],
+    }
+    if json_file:
+        json_file.write_text(json.dumps(summary, indent=1) + "\n")
+    if save_ranks:
+        save_ranks.write_text(json.dumps({r.name: r.rank_of_sketch for r in results}, indent=1) + "\n")
+
+
+def _table(results: list[Evaluation]) -> Table:
+    table = Table()
+    for column in ("data", "sketches", "photos", "acc@1 %", "acc@5 %", "acc@10 %", "median rank", "features s", "retrieval s"):
+        table.add_column(column, justify="left" if column == "data" else "right")
+    for result in results:
+        found = result.accuracy
+        shares = [f"{100 * share:.1f}" for share in (found.acc1, found.acc5, found.acc10)]
+        times = [f"{result.feature_seconds:.1f}", f"{result.retrieval_seconds:.3f}"]
+        table.add_row(
+            result.name, str(found.sketches), str(found.photos), *shares, f"{found.median_rank:g}", *times
+        )
+    return table
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False)
+    app.command(epilog=EXAMPLE)(main)
+    app()
