@@ -32,7 +32,8 @@ from engine.errors import (
     GalleryVersionError,
     UnknownIdError,
 )
-from engine.segments import FeatureShapes, StoredFile, StoredSegment, sync_directory
+from engine.features import FeatureShapes
+from engine.segments import StoredFile, StoredSegment, sync_directory
 
 FORMAT_VERSION = 1
 BUSY_TIMEOUT = 60.0  # seconds a transaction waits for another one; none is long
@@ -248,8 +249,7 @@ class Catalogue:
                 )
             listed = (_id_list(ids),)
             connection.execute(
-                "UPDATE segments SET changed = ? "
-                f"WHERE seq IN (SELECT segment FROM photos WHERE {_ID_IN_LIST})",
+                f"UPDATE segments SET changed = ? WHERE seq IN (SELECT segment FROM photos WHERE {_ID_IN_LIST})",
                 (_next_generation(connection), *listed),
             )
             connection.execute(f"DELETE FROM previews WHERE {_ID_IN_LIST}", listed)

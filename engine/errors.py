@@ -25,6 +25,7 @@ __all__ = [
     "InvalidPhotoError",
     "MLRMError",
     "ModelMismatchError",
+    "NoImagesError",
     "NotAGalleryError",
     "QueryError",
     "UnknownIdError",
@@ -41,6 +42,10 @@ class BackendError(EngineError):
 
 class QueryError(EngineError):
     """A search that can't be answered as it was asked (``top_k`` below 1, for example)."""
+
+
+class NoImagesError(EngineError):
+    """A folder to be indexed holds no image."""
 
 
 class GalleryError(EngineError):

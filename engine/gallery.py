@@ -11,52 +11,28 @@ most the segment being written, and readers see whole commits only.
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import threading
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata as packages
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from engine.catalogue import (
     FORMAT_VERSION,
     Catalogue,
     GalleryMeta,
-    NewPhoto,
     PhotoRecord,
     SegmentState,
-    name_ids,
     new_gallery_id,
 )
-from engine.errors import (
-    DuplicateIdError,
-    FeatureShapeError,
-    GalleryError,
-    GalleryLockedError,
-    InvalidPhotoError,
-    ModelMismatchError,
-    NotAGalleryError,
-    UnknownIdError,
-)
-from engine.segments import (
-    Array,
-    FeatureBlock,
-    FeatureShapes,
-    open_segment,
-    remove_orphans,
-    verify_segment,
-    write_segment,
-)
+from engine.errors import GalleryError, ModelMismatchError, NotAGalleryError, UnknownIdError
+from engine.features import Array, FeatureBlock, FeatureShapes
+from engine.gallery_writer import LOCK_FILES, SEGMENTS, GalleryWriter, WriterLock
+from engine.segments import open_segment, verify_segment
 
 __all__ = [
     "FeatureBlock",
@@ -69,15 +45,10 @@ __all__ = [
     "SegmentView",
 ]
 
-MAX_ID_LENGTH = 1024  # characters
-
 _CATALOGUE = "catalogue.sqlite"
-_SEGMENTS = "segments"
-_LOCK = "writer.lock"
-_HOLDER = "writer.json"
 _UNFINISHED = "catalogue.new"
 # What a killed `create` leaves: a directory of these and nothing else may become a gallery.
-_LEFT_BY_CREATE = {_SEGMENTS, _LOCK, _HOLDER, f"{_HOLDER}.new", _UNFINISHED, f"{_UNFINISHED}-journal"}
+_LEFT_BY_CREATE = LOCK_FILES | {SEGMENTS, _UNFINISHED, f"{_UNFINISHED}-journal"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,8 +172,8 @@ class Gallery:
             created_with=_own_version(),
         )
         try:
-            (path / _SEGMENTS).mkdir(parents=True, exist_ok=True)
-            lock = _WriterLock(path)
+            (path / SEGMENTS).mkdir(parents=True, exist_ok=True)
+            lock = WriterLock(path)
             lock.acquire()
             try:
                 if cls.exists(path):
@@ -267,7 +238,7 @@ class Gallery:
         if segment.live is None:
             return self._views[name]
         try:
-            block = open_segment(self.path / _SEGMENTS, segment.stored, self.meta.shapes)
+            block = open_segment(self.path / SEGMENTS, segment.stored, self.meta.shapes)
         except OSError as error:
             raise GalleryError(f"can't map segment {name} of {self.path}: {error}") from error
         return SegmentView(
@@ -316,202 +287,11 @@ class Gallery:
         """Read all segment files and check their SHA-256; raises GalleryCorruptError for the first bad."""
         _, _, segments = self._catalogue.summary()
         for segment in segments:
-            verify_segment(self.path / _SEGMENTS, segment)
+            verify_segment(self.path / SEGMENTS, segment)
 
     def writer(self) -> GalleryWriter:
         """Return the context manager that adds and removes photos while it holds the gallery's lock."""
         return GalleryWriter(self.path, self._catalogue, self.meta.shapes)
-
-
-class GalleryWriter:
-    """Adds and removes photos, the only one to do so while its ``with`` block lasts. For one thread.
-
-    Entering raises GalleryLockedError when another writer is at work, and deletes what killed ones left.
-    """
-
-    def __init__(self, path: Path, catalogue: Catalogue, shapes: FeatureShapes) -> None:
-        """Use :meth:`Gallery.writer`."""
-        self._path = path
-        self._catalogue = catalogue
-        self._shapes = shapes
-        self._lock = _WriterLock(path)
-
-    def __enter__(self) -> Self:
-        self._lock.acquire()
-        try:
-            _, _, segments = self._catalogue.summary()
-            remove_orphans(self._path / _SEGMENTS, keep={segment.name for segment in segments})
-        except OSError as error:
-            self._lock.release()
-            raise GalleryError(f"can't clean up {self._path / _SEGMENTS}: {error}") from error
-        except BaseException:
-            self._lock.release()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    def add(
-        self,
-        block: FeatureBlock,
-        ids: Sequence[str],
-        *,
-        paths: Sequence[str | None] | None = None,
-        content_hashes: Sequence[str | None] | None = None,
-        metadata: Sequence[Mapping[str, Any] | None] | None = None,
-        previews: Sequence[bytes | None] | None = None,
-    ) -> None:
-        """Add N photos as one segment, in one commit: all of them or, on any error, none.
-
-        A segment costs a directory, L + 3 files and as many memory maps in each reader: give it hundreds of
-        photos or more where there are that many. N = 0 does nothing.
-
-        Args:
-            block: features of N photos.
-            ids: N ids: unique, not empty, without NUL, of at most 1024 characters. An id never changes.
-            paths: where the photos are.
-            content_hashes: of the files, so that a changed photo can be told.
-            metadata: for each photo a dict that JSON can hold.
-            previews: small encoded pictures.
-
-        Raises:
-            InvalidPhotoError: an id, a path or metadata can't be stored, or a list isn't of length N.
-            FeatureShapeError: features of other shapes than the gallery's.
-            FeatureValueError: features that can't be stored.
-            DuplicateIdError: an id twice, or in the gallery already.
-            GalleryError: the disk refused.
-        """
-        self._lock.require()
-        if block.shapes != self._shapes:
-            raise FeatureShapeError(
-                f"{self._path} holds features of {self._shapes}; these have {block.shapes}. They come from "
-                "another model or configuration: use the gallery's, or another gallery"
-            )
-        block.validate(ids)
-        photos = _new_photos(ids, paths, content_hashes, metadata, previews)
-        self._catalogue.refuse_known(ids)
-        if not photos:
-            return
-        try:
-            stored = write_segment(self._path / _SEGMENTS, block.encoded())
-        except OSError as error:
-            raise GalleryError(
-                f"can't write a segment of {len(photos)} photos to {self._path}: {error}. Nothing of this "
-                "batch was stored, what was committed before is still there. Free some space, check the disk"
-            ) from error
-        self._catalogue.add_segment(stored, photos)
-
-    def remove(self, ids: Iterable[str]) -> None:
-        """Remove photos in one commit. Their rows stay on the disk, dead.
-
-        Raises:
-            UnknownIdError: an id is not in the gallery; then nothing is removed.
-        """
-        self._lock.require()
-        if unique := list(dict.fromkeys(ids)):
-            self._catalogue.remove(unique)
-
-
-class _WriterLock:
-    """The system's lock on ``writer.lock``, which dies with its process, and a note of who has it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock: FileLock | None = None
-
-    def acquire(self) -> None:
-        # A FileLock can be acquired twice by its owner; a new one each time makes the second a refusal.
-        lock = FileLock(self._path / _LOCK, thread_local=False)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise self._held() from None
-        except OSError as error:
-            raise GalleryError(f"can't write to gallery {self._path}: {error}") from error
-        self._lock = lock
-        try:
-            note = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
-            unfinished = self._path / f"{_HOLDER}.new"
-            unfinished.write_text(json.dumps(note), encoding="utf-8")
-            unfinished.replace(self._path / _HOLDER)
-        except OSError as error:
-            self.release()
-            raise GalleryError(f"can't write to gallery {self._path}: {error}") from error
-
-    def release(self) -> None:
-        if self._lock is not None:
-            (self._path / _HOLDER).unlink(missing_ok=True)
-            self._lock.release()
-            self._lock = None
-
-    def require(self) -> None:
-        if self._lock is None:
-            raise GalleryError("the writer is not open; use it as `with gallery.writer() as writer: ...`")
-
-    def _held(self) -> GalleryLockedError:
-        try:
-            note = json.loads((self._path / _HOLDER).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # its holder has the lock and is about to write this, or just left
-            note = {}
-        pid, host, since = note.get("pid"), note.get("host"), note.get("since")
-        holder = f"process {pid} on {host} since {since}" if note else "another process, just now"
-        return GalleryLockedError(
-            f"{self._path} is being written by {holder}; one writer at a time. Wait for it to end, then "
-            "try again",
-            pid=pid,
-            host=host,
-            since=since,
-        )
-
-
-def _new_photos(
-    ids: Sequence[str],
-    paths: Sequence[str | None] | None,
-    content_hashes: Sequence[str | None] | None,
-    metadata: Sequence[Mapping[str, Any] | None] | None,
-    previews: Sequence[bytes | None] | None,
-) -> list[NewPhoto]:
-    """Pair up the lists, refusing what can't be stored; raises InvalidPhotoError, DuplicateIdError."""
-    columns = [
-        [None] * len(ids) if column is None else column
-        for column in (paths, content_hashes, metadata, previews)
-    ]
-    if any(len(column) != len(ids) for column in columns):
-        raise InvalidPhotoError(
-            f"found {len(ids)} ids, and paths, content_hashes, metadata or previews for "
-            f"{', '.join(str(len(column)) for column in columns)} photos; expected lists of one length"
-        )
-    photos = [NewPhoto(*fields) for fields in zip(ids, *columns, strict=True)]
-    for photo in photos:
-        _check_photo(photo)
-    if repeated := [id_ for id_, count in Counter(ids).items() if count > 1]:
-        raise DuplicateIdError(f"found {name_ids(repeated)} more than once; expected each photo once")
-    return photos
-
-
-def _check_photo(photo: NewPhoto) -> None:
-    if not isinstance(photo.id, str) or not 0 < len(photo.id) <= MAX_ID_LENGTH or "\0" in photo.id:
-        raise InvalidPhotoError(
-            f"id {str(photo.id)[:40]!r}: expected a string of 1 to {MAX_ID_LENGTH} characters without NUL"
-        )
-    for text in (photo.id, photo.path, photo.content_hash):
-        try:
-            (text or "").encode()
-        except UnicodeEncodeError as error:
-            raise InvalidPhotoError(
-                f"photo {photo.id!r}: {text!r} is not valid Unicode; rename the file"
-            ) from error
-    try:
-        json.dumps(photo.metadata, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidPhotoError(
-            f"photo {photo.id!r}: its metadata can't be stored as JSON: {error}"
-        ) from error
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _own_version() -> str:

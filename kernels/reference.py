@@ -86,22 +86,27 @@ def sum_channels(values: Tensor) -> Tensor:
     return values[..., 0]
 
 
-def canonical_distance(
-    query: RegionFeatures, gallery: RegionFeatures, region_weight_power: int = 1
-) -> Tensor:
-    """The distance that defines the ranking: float64 [Q, G], bit-identical for any batch, chunk and device.
+def canonical_terms(query: RegionFeatures, gallery: RegionFeatures, region_weight_power: int = 1) -> Tensor:
+    """The weighted contributions w[r, l] || q[r, l] - g[r, l] || of the canonical distance, float64 [Q, G, R, L].
 
-    Inputs of any floating type are exact in float64. Memory: Q x G x the largest C_l x 8 bytes. Not differentiable.
-    Raises `ValueError` for sides that don't match.
+    Bit-identical for any batch, chunk and device. Inputs of any floating type are exact in float64. Memory: Q x G x
+    the largest C_l x 8 bytes. Not differentiable. Raises `ValueError` for sides that don't match.
     """
     check_pair(query, gallery, region_weight_power)
-    weights = pair_weights(_Float64(query), _Float64(gallery), region_weight_power)
-    total = torch.zeros(weights.shape[:2], dtype=torch.float64, device=weights.device)
-    for region in range(weights.shape[2]):
-        for level in range(weights.shape[3]):
+    terms = pair_weights(_Float64(query), _Float64(gallery), region_weight_power)
+    for region in range(terms.shape[2]):
+        for level in range(terms.shape[3]):
             difference = query.levels[level][:, None, region].double() - gallery.levels[level][None, :, region].double()
-            norm = sum_channels(difference.mul_(difference)).sqrt()
-            total += weights[:, :, region, level] * norm
+            terms[:, :, region, level] *= sum_channels(difference.mul_(difference)).sqrt()
+    return terms
+
+
+def canonical_distance(query: RegionFeatures, gallery: RegionFeatures, region_weight_power: int = 1) -> Tensor:
+    """The distance that defines the ranking, float64 [Q, G]: `canonical_terms`, added region by region."""
+    terms = canonical_terms(query, gallery, region_weight_power).flatten(2)
+    total = torch.zeros_like(terms[..., 0])
+    for index in range(terms.shape[2]):
+        total += terms[..., index]
     return total
 
 

@@ -41,7 +41,9 @@ _AUTHORS_RLA_PREFIXES = (
 )
 
 
-def save(model: MLRM, path: str | os.PathLike[str], *, half: bool = False, training: dict[str, Any] | None = None) -> None:
+def save(
+    model: MLRM, path: str | os.PathLike[str], *, half: bool = False, training: dict[str, Any] | None = None
+) -> None:
     """Write `model` to a `.safetensors` or `.pt` file, whole or not at all.
 
     half: store the weights as float16 (they are float32 again when loaded).
@@ -96,8 +98,8 @@ def load(path: str | os.PathLike[str], *, preset: Literal["paper", "authors"] | 
     state = content.get("model")
     if not isinstance(state, Mapping) or not any(str(key).startswith("nets.0.") for key in state):
         raise CheckpointError(
-            f"{path.name} is no MLRM checkpoint: found the entries {sorted(map(str, content))[:5]}; expected one written "
-            "by mlrm.train or mlrm.checkpoint.save, or the authors' .pkl ('model', 'epochs', 'steps', 'args')"
+            f"{path.name} is no MLRM checkpoint: found the entries {sorted(map(str, content))[:5]}; expected one "
+            "written by mlrm.train or mlrm.checkpoint.save, or the authors' .pkl ('model', 'epochs', 'steps', 'args')"
         )
     model = MLRM(_authors_config(state, preset or "authors"))
     load_authors_state_dict(model, state)
@@ -227,7 +229,7 @@ class _PlainUnpickler(pickle.Unpickler):
         allowed = {
             ("collections", "OrderedDict"): dict,
             ("argparse", "Namespace"): argparse.Namespace,
-            ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,  # type: ignore[attr-defined]
+            ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
             ("torch.storage", "_load_from_bytes"): lambda content: _load_torch(io.BytesIO(content)),
         }
         if (module, name) not in allowed:

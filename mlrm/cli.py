@@ -62,3 +62,10 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 def data_option(help_text: str) -> Any:
     """The `--data` option of training and evaluation."""
     return typer.Option(help=help_text, exists=True, file_okay=False)
+
+
+def run(command: Callable[..., None], example: str) -> None:
+    """Run a module's only command, with an example under its `--help`."""
+    app = typer.Typer(add_completion=False)
+    app.command(epilog=example)(command)
+    app()

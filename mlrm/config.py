@@ -73,8 +73,7 @@ class MLRMConfig:
             )
         if self.token_dim % self.attention_heads or self.token_dim % 4:
             raise ConfigError(
-                f"token_dim is {self.token_dim}; expected a multiple of 4 and of "
-                f"attention_heads={self.attention_heads}"
+                f"token_dim is {self.token_dim}; expected a multiple of 4 and of attention_heads={self.attention_heads}"
             )
         for name in ("dropout", "margin", "alpha", "beta"):
             _non_negative(name, getattr(self, name))
@@ -89,9 +88,7 @@ class MLRMConfig:
     @classmethod
     def authors(cls, **overrides: Any) -> Self:
         """The released program's choices; attention runs over the batch, so it can't be indexed or exported."""
-        return cls._build(
-            {"attention_over": "batch", "level_softmax": "regions", "region_weight_power": 2} | overrides
-        )
+        return cls._build({"attention_over": "batch", "level_softmax": "regions", "region_weight_power": 2} | overrides)
 
     @classmethod
     def _build(cls, values: dict[str, Any]) -> Self:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mlrm.accuracy import Accuracy, accuracy, encode, ranks
 from mlrm.checkpoint import SHIPPED, load
-from mlrm.cli import data_option, errors_shown, progress_bar, say
+from mlrm.cli import data_option, errors_shown, progress_bar, run, say
 from mlrm.datasets import PairDataset, check, read_pairs
 from mlrm.devices import find_device
 from mlrm.errors import ConfigError, DatasetError
@@ -44,9 +44,7 @@ class Evaluation:
         return {"data": self.name, "split": self.split} | self.accuracy.to_dict() | times
 
 
-def evaluate(
-    model: MLRM, dataset: PairDataset, device: torch.device, progress: Any, *, batch: int = 16
-) -> Evaluation:
+def evaluate(model: MLRM, dataset: PairDataset, device: torch.device, progress: Any, *, batch: int = 16) -> Evaluation:
     """Search every sketch's photo among all photos of `dataset`.
 
     model: in eval mode, on `device`. progress: called with (what, done, total).
@@ -72,9 +70,7 @@ def evaluate(
     retrieval = time.perf_counter() - started
     names = [path.relative_to(dataset.root).as_posix() for path in dataset.sketches]
     by_sketch = dict(zip(names, rank.tolist(), strict=True))
-    return Evaluation(
-        dataset.name, dataset.split, accuracy(rank, len(dataset.photos)), by_sketch, seconds, retrieval
-    )
+    return Evaluation(dataset.name, dataset.split, accuracy(rank, len(dataset.photos)), by_sketch, seconds, retrieval)
 
 
 def _run(model: MLRM, images: Tensor, domain: Domain, device: torch.device) -> Features:
@@ -121,20 +117,16 @@ def main(
 
 
 def _table(results: list[Evaluation]) -> Table:
-    table = Table()
-    for column in ("data", "sketches", "photos", "acc@1 %", "acc@5 %", "acc@10 %", "median rank", "features s", "retrieval s"):
+    table = Table(title="acc@k and median rank of each sketch's own photo")
+    for column in ("data", "sketches", "photos", "@1 %", "@5 %", "@10 %", "median", "encode s", "search s"):
         table.add_column(column, justify="left" if column == "data" else "right")
     for result in results:
         found = result.accuracy
         shares = [f"{100 * share:.1f}" for share in (found.acc1, found.acc5, found.acc10)]
         times = [f"{result.feature_seconds:.1f}", f"{result.retrieval_seconds:.3f}"]
-        table.add_row(
-            result.name, str(found.sketches), str(found.photos), *shares, f"{found.median_rank:g}", *times
-        )
+        table.add_row(result.name, str(found.sketches), str(found.photos), *shares, f"{found.median_rank:g}", *times)
     return table
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False)
-    app.command(epilog=EXAMPLE)(main)
-    app()
+    run(main, EXAMPLE)

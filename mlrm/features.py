@@ -40,9 +40,9 @@ class Features:
             None if self.unscaled_levels is None else tuple(function(level) for level in self.unscaled_levels),
         )
 
-    def to(self, *args: torch.device | torch.dtype | str) -> Self:
-        """Every tensor moved or cast, with the arguments of `torch.Tensor.to`."""
-        return self.map(lambda tensor: tensor.to(*args))  # type: ignore[arg-type]
+    def to(self, device: torch.device | str) -> Self:
+        """Every tensor on `device`."""
+        return self.map(lambda tensor: tensor.to(device))
 
     @classmethod
     def cat(cls, batches: Iterable[Self]) -> Self:

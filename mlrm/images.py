@@ -239,8 +239,7 @@ def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageSizeError(
             name,
-            f"is {width} x {height} = {width * height:,} pixels, expected at most {max_pixels:,}; "
-            "scale it down first",
+            f"is {width} x {height} = {width * height:,} pixels, expected at most {max_pixels:,}; scale it down first",
         )
 
 

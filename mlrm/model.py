@@ -70,8 +70,8 @@ class MLRM(nn.Module):
     @property
     def level_channels(self) -> tuple[int, ...]:
         """C_l of the levels in use."""
-        trunk = self.networks[0].trunk
-        return tuple(trunk.reduced_channels[level] for level in self.config.levels)  # type: ignore[union-attr, index]
+        channels = self.network("photo").trunk.reduced_channels
+        return tuple(channels[level] for level in self.config.levels)
 
     def network(self, domain: Domain | None = None) -> Network:
         """The network of a domain; `None` will do where one network serves both."""

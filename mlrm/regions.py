@@ -83,7 +83,8 @@ class LAMA(nn.Module):
         constants = torch.cat((torch.zeros_like(constants[:1]), constants))
         # One batched pass: with BatchNorm statistics taken pass by pass the constants would cancel exactly.
         inputs = x3.unsqueeze(1) + constants[None, :, :, None, None]
-        outputs = trunk.tail(inputs.flatten(0, 1)).unflatten(0, (-1, self.regions + 1))
+        outputs = trunk.tail(inputs.flatten(0, 1))
+        outputs = outputs.view(-1, self.regions + 1, *outputs.shape[1:])
         logits = self.attention(low_levels, outputs[:, 1:])
         return threshold_maps(logits, self.cells), outputs[:, 0]
 

@@ -5,11 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from mlrm.cli import data_option, errors_shown, progress_bar, say
 from mlrm.checkpoint import load
+from mlrm.cli import data_option, errors_shown, progress_bar, run, say
 from mlrm.config import TRUNKS, MLRMConfig
 from mlrm.datasets import PairDataset, check, read_pairs, split_validation
 from mlrm.devices import find_device
@@ -71,7 +70,9 @@ def main(
         if (out / "last.pt").exists():
             trainer.resume()
             say(f"going on after epoch {trainer.epoch} of {out / 'last.pt'}")
-        (out / "options.json").write_text(json.dumps({"data": [path.name for path in data]} | asdict(options), indent=1))
+        (out / "options.json").write_text(
+            json.dumps({"data": [path.name for path in data]} | asdict(options), indent=1)
+        )
         trainer.run()
     say(f"best: {out / 'best.pt'}, log: {trainer.log.csv}, curve: {trainer.log.picture}")
     say(f"next: python -m mlrm.evaluate {out / 'best.pt'} --data {data[0]}")
@@ -82,7 +83,9 @@ def _read(
 ) -> tuple[TrainingPairs, dict[str, PairDataset]]:
     pairs, held_out = TrainingPairs(size), {}
     if validation is not None and len(validation) != len(data):
-        raise ConfigError(f"--validation was given {len(validation)} times; expected once for each of {len(data)} --data")
+        raise ConfigError(
+            f"--validation was given {len(validation)} times; expected once for each of {len(data)} --data"
+        )
     with progress_bar() as progress:
         for number, folder in enumerate(data):
             dataset = read_pairs(folder, "train")
@@ -115,4 +118,4 @@ def _refuse_corrupt(dataset: PairDataset) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main, EXAMPLE)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,10 +19,11 @@ from mlrm.errors import ConfigError
 from mlrm.features import Features
 from mlrm.images import load_image
 from mlrm.losses import mlrm_losses
-from mlrm.model import MLRM, Domain
+from mlrm.model import MLRM, Domain, Network
 from mlrm.training_log import TrainingLog
 from mlrm.training_pairs import AugmentedImages, CachedEarlyMaps, TrainingPairs
 from mlrm.transforms import image_to_tensor
+from mlrm.trunks import Trunk
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.cache_variants and (self.cache_variants < 2 or self.cache_variants % 2 or not self.freeze_early):
             raise ConfigError(
-                f"cache_variants is {self.cache_variants} with freeze_early={self.freeze_early}; expected 0, or an even "
-                "number (half of them flipped) with frozen early stages"
+                f"cache_variants is {self.cache_variants} with freeze_early={self.freeze_early}; expected 0, or an "
+                "even number (half of them flipped) with frozen early stages"
             )
         if self.batch < 2:
             raise ConfigError(f"batch is {self.batch}; expected at least 2 pairs, a triplet needs a negative")
@@ -83,7 +84,8 @@ class Trainer:
         self.batches = pairs.batches(options.batch, self.rng)
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=options.weight_decay)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._lr_factor)
-        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.average), use_buffers=True)
+        average = get_ema_multi_avg_fn(options.average)  # type: ignore[no-untyped-call]
+        self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.epoch, self.best = 0, -1.0
         self.log = TrainingLog(out)
         self.source = self._source()
@@ -110,10 +112,9 @@ class Trainer:
         frozen: set[nn.Parameter] = set()
         trunk: list[nn.Parameter] = []
         for network in self.model.networks:
-            assert isinstance(network.trunk, nn.Module)
             if self.options.freeze_early:
-                frozen |= _early_parameters(self.model, network)
-            trunk += [p for p in network.trunk.parameters() if p not in frozen]
+                frozen |= _early_parameters(cast(Network, network).trunk, self.model.config.image_size)
+            trunk += [p for p in cast(Network, network).trunk.parameters() if p not in frozen]
         for parameter in frozen:
             parameter.requires_grad_(False)
         known = frozen | set(trunk)
@@ -131,7 +132,7 @@ class Trainer:
             started = time.perf_counter()
             row = self._train_epoch()
             self.epoch += 1
-            row = {"epoch": self.epoch, "lr": self.scheduler.get_last_lr()[0]} | row
+            row = {"epoch": self.epoch, "lr": float(self.scheduler.get_last_lr()[0])} | row
             if self.epoch % self.options.evaluate_every == 0 or self.epoch == self.options.epochs:
                 row |= self._validate()
             row["seconds"] = time.perf_counter() - started
@@ -143,7 +144,7 @@ class Trainer:
         self.model.train()
         if self.options.freeze_batch_norm:
             for network in self.model.networks:
-                for module in network.trunk.modules():  # type: ignore[union-attr]
+                for module in cast(Network, network).trunk.modules():
                     if isinstance(module, nn.BatchNorm2d):
                         module.eval()
         totals: dict[str, float] = {}
@@ -160,36 +161,35 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()  # type: ignore[no-untyped-call]
         if not torch.isfinite(losses["total"]):
-            raise FloatingPointError(f"the loss became {losses['total'].item()}; lower --lr or train without mixed precision")
+            raise FloatingPointError(
+                f"the loss became {losses['total'].item()}; lower --lr or train without mixed precision"
+            )
         self.optimizer.step()
         self.scheduler.step()
         self.averaged.update_parameters(self.model)
         return {name: value.item() for name, value in losses.items()}
 
     def _features(self, sketches: list[Any], photos: list[Any]) -> tuple[Features, Features]:
+        network = self.model.network
         with self._precision():
-            early = {
-                "sketch": self.source.early(sketches, "sketch", self.rng),
-                "photo": self.source.early(photos, "photo", self.rng),
-            }
-            if self.model.config.shared_networks:
-                both = tuple(torch.cat(maps) for maps in zip(early["sketch"], early["photo"], strict=True))
-                described = [self.model.network()((both[0], both[1]))]
+            of_sketch = self.source.early(sketches, "sketch", self.rng)
+            of_photo = self.source.early(photos, "photo", self.rng)
+            if not self.model.config.shared_networks:
+                described = [network("sketch")(of_sketch), network("photo")(of_photo)]
             else:
-                described = [self.model.network(domain)(early[domain]) for domain in ("sketch", "photo")]  # type: ignore[arg-type]
-        if len(described) == 1:
-            level_maps, maps = described[0]
-            count = len(sketches)
-            described = [
-                (tuple(level[:count] for level in level_maps), maps[:count]),
-                (tuple(level[count:] for level in level_maps), maps[count:]),
-            ]
-        sketch, photo = (self.model.describe(*part) for part in described)
-        return sketch, photo
+                levels, maps = network()(
+                    (torch.cat((of_sketch[0], of_photo[0])), torch.cat((of_sketch[1], of_photo[1])))
+                )
+                count = len(sketches)
+                described = [
+                    (tuple(level[part] for level in levels), maps[part])
+                    for part in (slice(None, count), slice(count, None))
+                ]
+        return self.model.describe(*described[0]), self.model.describe(*described[1])
 
     def _validate(self) -> dict[str, float]:
         row: dict[str, float] = {}
-        results = self.evaluate(self.averaged.module)
+        results = self.evaluate(self._average())
         for name, result in results.items():
             row |= {f"{name}/acc1": result.acc1, f"{name}/acc5": result.acc5, f"{name}/acc10": result.acc10}
         if results:
@@ -197,10 +197,13 @@ class Trainer:
             score = sum(result.acc1 + 1e-3 * result.acc10 for result in results.values()) / len(results)
             if score > self.best:
                 self.best = score
-                save(self.averaged.module, self.out / "best.pt")
+                save(self._average(), self.out / "best.pt")
         else:
-            save(self.averaged.module, self.out / "best.pt")
+            save(self._average(), self.out / "best.pt")
         return row
+
+    def _average(self) -> MLRM:
+        return cast(MLRM, self.averaged.module)
 
     def evaluate(self, model: MLRM) -> dict[str, Accuracy]:
         """Accuracy of `model` on each validation part, in the precision of training."""
@@ -218,9 +221,7 @@ class Trainer:
             )
 
         sketch, photo = features(dataset.sketches, "sketch"), features(dataset.photos, "photo")
-        return accuracy(
-            ranks(sketch, photo, dataset.photo_of, model.config.region_weight_power), len(dataset.photos)
-        )
+        return accuracy(ranks(sketch, photo, dataset.photo_of, model.config.region_weight_power), len(dataset.photos))
 
     def _encode(self, model: MLRM, images: torch.Tensor, domain: Domain) -> Features:
         network = model.network(domain)
@@ -262,14 +263,12 @@ class Trainer:
         self.log.keep(self.epoch)
 
 
-def _early_parameters(model: MLRM, network: nn.Module) -> set[nn.Parameter]:
-    """The trunk's parameters that maps of levels 0 and 1 depend on, found by asking for their gradients."""
-    trunk: Any = network.trunk
+def _early_parameters(trunk: Trunk, image_size: int) -> set[nn.Parameter]:
+    """The parameters that maps of levels 0 and 1 depend on, found by asking for their gradients."""
     parameters = list(trunk.parameters())
     was_training = trunk.training
     trunk.eval()
-    side = model.config.image_size
-    probe = torch.zeros(1, 3, side, side, device=parameters[0].device)
+    probe = torch.zeros(1, 3, image_size, image_size, device=parameters[0].device)
     gradients = torch.autograd.grad(trunk.early(probe)[1].sum(), parameters, allow_unused=True)
     trunk.train(was_training)
     return {parameter for parameter, grad in zip(parameters, gradients, strict=True) if grad is not None}

@@ -73,7 +73,9 @@ class TrainingPairs:
         """Batches that show every product about once; raises `DatasetError` if a category has under 2 products."""
         for category, identities in self.categories.items():
             if len(identities) < 2:
-                raise DatasetError(f"{category} has {len(identities)} products with a sketch to train on; need 2 or more")
+                raise DatasetError(
+                    f"{category} has {len(identities)} products with a sketch to train on; need 2 or more"
+                )
         return sum(max(1, round(len(identities) / batch)) for identities in self.categories.values())
 
     def batches(self, batch: int, rng: np.random.Generator) -> Iterator[tuple[list[Draw], list[Draw]]]:

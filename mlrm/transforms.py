@@ -100,15 +100,11 @@ class PairAugment:
         flipped = rng.random() < self.flip
         return self.sketch(sketch, flipped, rng), self.photo(photo, flipped, rng)
 
-    def sketch(
-        self, image: Image.Image | NDArray[np.uint8], flipped: bool, rng: np.random.Generator
-    ) -> torch.Tensor:
+    def sketch(self, image: Image.Image | NDArray[np.uint8], flipped: bool, rng: np.random.Generator) -> torch.Tensor:
         """Vary a sketch alone, with the pair's flip given; types as in `__call__`."""
         return _tensor(self._move(self._checked(image, "sketch"), flipped, rng))
 
-    def photo(
-        self, image: Image.Image | NDArray[np.uint8], flipped: bool, rng: np.random.Generator
-    ) -> torch.Tensor:
+    def photo(self, image: Image.Image | NDArray[np.uint8], flipped: bool, rng: np.random.Generator) -> torch.Tensor:
         """Vary a photo alone, with the pair's flip given; types as in `__call__`."""
         return _tensor(self._recolour(self._move(self._checked(image, "photo"), flipped, rng), rng))
 

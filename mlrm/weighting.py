@@ -51,7 +51,7 @@ class RLA(nn.Module):
         # Channel l carries the map for a token of level l; a global token has it in all channels.
         channels = torch.cat((torch.eye(levels), torch.ones(1, levels))).to(maps)
         planes = maps.detach()[:, None, :, None] * channels[None, :, None, :, None, None]
-        encoded = self.geometry_encoder(planes.flatten(0, 2)).mean((2, 3))
+        encoded: Tensor = self.geometry_encoder(planes.flatten(0, 2)).mean((2, 3))
         return encoded.view(len(maps), -1, encoded.shape[1])
 
     def forward(self, levels: tuple[Tensor, ...], maps: Tensor) -> tuple[Tensor, Tensor]:

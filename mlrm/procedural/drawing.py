@@ -112,9 +112,7 @@ class Drawing:
 def label_map(drawing: Drawing, size: int) -> Image.Image:
     """8-bit image `[size, size]` of the unit square: 0 background, `i + 1` where part `i` is seen."""
     if len(drawing.parts) > MAX_PARTS:
-        raise ValueError(
-            f"a drawing of {len(drawing.parts)} parts; at most {MAX_PARTS} fit an 8-bit label map"
-        )
+        raise ValueError(f"a drawing of {len(drawing.parts)} parts; at most {MAX_PARTS} fit an 8-bit label map")
     labels = Image.new("L", (size, size), 0)
     draw = ImageDraw.Draw(labels)
     for index, part in enumerate(drawing.parts):
@@ -158,9 +156,7 @@ def visible_strokes(drawing: Drawing, labels: NDArray[np.uint8]) -> list[Stroke]
     for line in drawing.lines:
         points = _dense(line.curve)
         visible = _labels_at(labels, points) == line.part
-        strokes += [
-            Stroke(run, line.part, line.width, line.optional) for run in _runs(points, visible, False)
-        ]
+        strokes += [Stroke(run, line.part, line.width, line.optional) for run in _runs(points, visible, False)]
     return strokes
 
 

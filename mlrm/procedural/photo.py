@@ -84,9 +84,7 @@ def paint(drawing: Drawing, generator: np.random.Generator, size: int) -> Image.
 
     # Around the product `lit` is white; take away what the backdrop lacks of it, edges by share.
     silhouette = labels.point(_TO_MASK).reduce(_SUPERSAMPLE)
-    lack = ImageChops.multiply(
-        ImageChops.invert(_background(silhouette, backdrop)), ImageChops.invert(silhouette)
-    )
+    lack = ImageChops.multiply(ImageChops.invert(_background(silhouette, backdrop)), ImageChops.invert(silhouette))
     picture = ImageChops.subtract(lit, _grey(lack))
     noise = generator.normal(0.0, 1.3, size=(size, size, 1))
     return Image.fromarray(np.clip(np.asarray(picture) + noise + 0.5, 0, 255).astype(np.uint8))
@@ -122,9 +120,7 @@ def _place(drawing: Drawing, generator: np.random.Generator) -> Drawing:
     return fitted.mapped(lambda curve: curve + shift, 1.0)
 
 
-def _surface(
-    drawing: Drawing, labels: Image.Image, strokes: list[Stroke], palette: dict[str, Colour]
-) -> Image.Image:
+def _surface(drawing: Drawing, labels: Image.Image, strokes: list[Stroke], palette: dict[str, Colour]) -> Image.Image:
     """The colours without light: a colour for each part, and its seams and pattern lines."""
     colours = [(255, 255, 255), *(palette[part.material] for part in drawing.parts)]
     flat = labels.copy()
@@ -150,10 +146,7 @@ def _light(drawing: Drawing, labels: Image.Image, gloss: float) -> Image.Image:
     """How bright each pixel is, `_FLAT` facing the viewer: parts round off at their edges."""
     size = labels.width
     light = Image.linear_gradient("L").resize((size, size)).point(_RAMP)
-    members = [
-        [i for i, other in enumerate(drawing.parts) if other.root == root]
-        for root in range(len(drawing.parts))
-    ]
+    members = [[i for i, other in enumerate(drawing.parts) if other.root == root] for root in range(len(drawing.parts))]
     for index, part in enumerate(drawing.parts):
         box, relief, near = _relief(part, size, gloss if part.material in _GLOSSY else 0.1)
         region = labels.crop(box)
@@ -170,9 +163,7 @@ def _light(drawing: Drawing, labels: Image.Image, gloss: float) -> Image.Image:
     return light
 
 
-def _relief(
-    part: Part, size: int, gloss: float
-) -> tuple[tuple[int, int, int, int], Image.Image, Image.Image]:
+def _relief(part: Part, size: int, gloss: float) -> tuple[tuple[int, int, int, int], Image.Image, Image.Image]:
     """Box of the part on the canvas, its shading there, and its blurred mask (for the shadow it casts)."""
     coarse = _SUPERSAMPLE  # shading is smooth: half the canvas's resolution will do
     scale = size / coarse
@@ -195,9 +186,7 @@ def _relief(
     relief = _FLAT + np.where(slope > 0, 30, 85) * slope + shine
     box = left * coarse, top * coarse, right * coarse, bottom * coarse
     full = (box[2] - box[0], box[3] - box[1])
-    shaded = Image.fromarray(np.clip(relief, 60, 255).astype(np.uint8)).resize(
-        full, Image.Resampling.BILINEAR
-    )
+    shaded = Image.fromarray(np.clip(relief, 60, 255).astype(np.uint8)).resize(full, Image.Resampling.BILINEAR)
     near = mask.filter(ImageFilter.BoxBlur(2)).resize(full, Image.Resampling.BILINEAR)
     return box, shaded, near
 
@@ -214,9 +203,7 @@ def _background(silhouette: Image.Image, levels: tuple[float, float]) -> Image.I
         (left, bottom - depth * 2 // 3),
     )
     wide = cast.filter(ImageFilter.GaussianBlur(size / 42))
-    close = silhouette.crop((left, bottom - depth // 2, right, bottom)).resize(
-        (right - left, max(3, depth // 3))
-    )
+    close = silhouette.crop((left, bottom - depth // 2, right, bottom)).resize((right - left, max(3, depth // 3)))
     contact = Image.new("L", (size, size), 0)
     contact.paste(close, (left, bottom - 2))
     contact = contact.filter(ImageFilter.GaussianBlur(size / 110))

@@ -22,9 +22,7 @@ def spline(points: Points, *, closed: bool = False, steps: int = 10) -> Curve:
         padded = np.concatenate([2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]])
     p0, p1, p2, p3 = (padded[i : len(padded) - 3 + i, None, :] for i in range(4))
     t = (np.arange(steps) / steps)[None, :, None]
-    curve = 0.5 * (
-        2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3
-    )
+    curve = 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
     curve = curve.reshape(-1, 2)
     return curve if closed else np.concatenate([curve, knots[-1:]])
 
@@ -165,8 +163,7 @@ def hull(points: Curve) -> Curve:
         out: list[tuple[float, ...]] = []
         for p in sequence:
             while len(out) > 1 and (
-                (out[-1][0] - out[-2][0]) * (p[1] - out[-2][1])
-                <= (out[-1][1] - out[-2][1]) * (p[0] - out[-2][0])
+                (out[-1][0] - out[-2][0]) * (p[1] - out[-2][1]) <= (out[-1][1] - out[-2][1]) * (p[0] - out[-2][0])
             ):
                 out.pop()
             out.append(p)

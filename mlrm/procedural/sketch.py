@@ -99,9 +99,7 @@ def _pieces(stroke: Stroke) -> list[Curve]:
     return [curve[a : b + 1] for a, b in pairwise(cuts) if b - a >= 2]
 
 
-def _pen(
-    draw: ImageDraw.ImageDraw, hand: _Hand, generator: np.random.Generator, curve: Curve, canvas: int
-) -> None:
+def _pen(draw: ImageDraw.ImageDraw, hand: _Hand, generator: np.random.Generator, curve: Curve, canvas: int) -> None:
     """Draws one stroke: displaced, wobbling, a little too long or too short, its width varying."""
     points = hand.place(curve)
     length = arc_length(points)
@@ -123,9 +121,7 @@ def _pen(
     points[0] -= tangent[0] * ends[0]
     points[-1] += tangent[-1] * ends[1]
 
-    pressure = (
-        1 + 0.22 * np.sin(length * generator.uniform(8.0, 20.0) + phase[0, 0]) + generator.normal(0.0, 0.1)
-    )
+    pressure = 1 + 0.22 * np.sin(length * generator.uniform(8.0, 20.0) + phase[0, 0]) + generator.normal(0.0, 0.1)
     width = (hand.pen * canvas / 2 * pressure.clip(0.5, 1.6))[:, None]
     side = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1) * width
     points *= canvas

@@ -115,11 +115,13 @@ class DenseNet169(Trunk):
         return nn.Sequential(*layers[level])
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        """Load torchvision's `densenet169-*.pth` (dots in dense layers' names or not) or timm's `densenet169.tv_in1k`."""
+        """Load torchvision's `densenet169-*.pth`, dots in dense layers' names or not, or timm's `tv_in1k`."""
         old_name = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
         renamed = {old_name.sub(r"\1\2", key): value for key, value in state.items()}
         kept = {key: value for key, value in renamed.items() if not key.startswith("classifier.")}
-        load_trunk_state(self, kept, "DenseNet-169 weights as torchvision (densenet169-b2777c0a.pth) or timm publish them")
+        load_trunk_state(
+            self, kept, "DenseNet-169 weights as torchvision (densenet169-b2777c0a.pth) or timm publish them"
+        )
 
 
 def load_trunk_state(trunk: nn.Module, state: Mapping[str, Tensor], expected: str) -> None:

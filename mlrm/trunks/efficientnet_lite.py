@@ -41,7 +41,9 @@ class _SameConv2d(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
         total = kernel - stride
-        super().__init__(inputs, outputs, kernel, stride, total // 2 if total % 2 == 0 else 0, groups=groups, bias=False)
+        super().__init__(
+            inputs, outputs, kernel, stride, total // 2 if total % 2 == 0 else 0, groups=groups, bias=False
+        )
         self.uneven = (total // 2, total - total // 2) * 2 if total % 2 else None
 
     def forward(self, x: Tensor) -> Tensor:

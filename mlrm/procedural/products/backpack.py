@@ -47,9 +47,7 @@ def build_backpack(
         hang = spline([(way * 0.35 * half, 0.03), (way * 0.9 * half, 0.02), (way * (half + 0.06), 0.3 * low),
                        (way * (half + 0.05), 0.6 * low), (way * 0.9 * half, 0.9 * low)])  # fmt: skip
         d.part(ribbon(hang, 0.06, 0.03), "second", bulge=0.012)
-    grip = spline(
-        [(-0.1, 0.02), (-0.085, -0.5 * handle), (0.0, -handle), (0.085, -0.5 * handle), (0.1, 0.02)]
-    )
+    grip = spline([(-0.1, 0.02), (-0.085, -0.5 * handle), (0.0, -handle), (0.085, -0.5 * handle), (0.1, 0.02)])
     d.part(ribbon(grip, 0.028), "second", bulge=0.01)
     if side_pocket > 0.02:
         for way in (-1, 1):
@@ -119,11 +117,7 @@ def build_backpack(
         d.part(ribbon(line, 0.012), "accent", bulge=0.004, spine=line)
     if patch != "none":
         at = np.array([0.0, 0.5 * (p_top + p_low) + 0.07 if pocket != "none" else 0.66 * low])
-        badge = (
-            ellipse(at, 0.06, 0.06)
-            if patch == "round"
-            else box(-0.08, at[1] - 0.04, 0.08, at[1] + 0.04, 0.012)
-        )
+        badge = ellipse(at, 0.06, 0.06) if patch == "round" else box(-0.08, at[1] - 0.04, 0.08, at[1] + 0.04, 0.012)
         label = d.part(badge, "accent", bulge=0.006)
         d.line(label, closed_line(inset(badge, 0.012)))
         d.line(

@@ -58,9 +58,7 @@ def build_boot(
 
     if cap != "none":
         cut = arc((tip - 0.21, floor - toe_height - 0.04), (tip - 0.2, floor + 0.02), 0.18)
-        tip_part = d.panel(
-            body, join(cut, [(tip + 0.1, floor + 0.1), (tip + 0.1, floor - 0.4)]), "second", bulge=0.03
-        )
+        tip_part = d.panel(body, join(cut, [(tip + 0.1, floor + 0.1), (tip + 0.1, floor - 0.4)]), "second", bulge=0.03)
         d.line(tip_part, parallel(cut, -0.015))
         counter = arc((rear - 0.06, seat - 0.13), (rear + 0.17, seat + 0.03), -0.2)
         d.panel(body, join(counter, [(rear - 0.1, seat + 0.1)]), "second", bulge=0.03)
@@ -93,9 +91,7 @@ def build_boot(
             d.line(strap, parallel(band, 0.011))
             x, yy = point_at(band, 0.38)
             d.part(box(x - 0.024, yy - 0.026, x + 0.024, yy + 0.026, 0.006), "metal", bulge=0.006)
-            d.part(
-                box(x - 0.011, yy - 0.014, x + 0.013, yy + 0.014, 0.003), "second", bulge=0.006, optional=True
-            )
+            d.part(box(x - 0.011, yy - 0.014, x + 0.013, yy + 0.014, 0.003), "second", bulge=0.006, optional=True)
     for i in range(wrinkles):
         a = (waist[0] - 0.01 + 0.015 * i, neck - 0.035 + 0.036 * i)
         d.line(body, arc(a, (a[0] - 0.09 - 0.01 * i, a[1] + 0.025), 0.15), width=0.006)

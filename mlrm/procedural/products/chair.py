@@ -147,9 +147,7 @@ def _chair_back(
         front = add_upright(d, view, shell + [0.0, low], z, 0.025, "main", lean=lean, base=low, puff=0.02)
         d.line(front, view([at(0.85 * x, 0.04 + 0.88 * y) for x, y in shell]))
         if count > 4:
-            d.panel(
-                front, view([at(x, y) for x, y in ellipse((0.0, 0.68 * height), 0.3 * half, 0.06)]), "dark"
-            )
+            d.panel(front, view([at(x, y) for x, y in ellipse((0.0, 0.68 * height), 0.3 * half, 0.06)]), "dark")
         return
     if kind == "panel":
         plate = rounded(
@@ -158,9 +156,7 @@ def _chair_back(
         )
         for side in (-0.8, 0.8):
             add_bar(d, view, [at(side * half, 0.0), at(side * half, 0.5 * height)], post)
-        front = add_upright(
-            d, view, plate + [0.0, low], z - 0.02, 0.04, "main", lean=lean, base=low, puff=0.02
-        )
+        front = add_upright(d, view, plate + [0.0, low], z - 0.02, 0.04, "main", lean=lean, base=low, puff=0.02)
         for x in np.linspace(-half, half, count + 1)[1:-1]:
             d.line(front, view([at(x, 0.22 * height), at(x, height)]))
         return
@@ -205,9 +201,7 @@ def _arm(
         add_bar(d, view, [back, (x, y, 0.0)], 0.04)
     else:
         along = spline([(0.0, 0.0), (0.5, -0.025), (0.85, 0.0), (1.0, -0.045)])
-        points = [
-            np.array(back) * (1 - t) + np.array([x * 1.03, y, -0.02]) * t + [0.0, dy, 0.0] for t, dy in along
-        ]
+        points = [np.array(back) * (1 - t) + np.array([x * 1.03, y, -0.02]) * t + [0.0, dy, 0.0] for t, dy in along]
         add_bar(d, view, points, 0.034, 0.045)
 
 

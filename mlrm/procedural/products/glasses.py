@@ -88,9 +88,7 @@ def build_glasses(
     for way in (-1, 1):
         mirror = np.array([way, 1.0])
         end = joint + [-temple_spread, -temple_length]
-        arm = spline(
-            [joint + [0.01, 0.0], 0.5 * (joint + end) + [0.035, 0.0], end, end + [-0.05, 0.04 + tip]]
-        )
+        arm = spline([joint + [0.01, 0.0], 0.5 * (joint + end) + [0.035, 0.0], end, end + [-0.05, 0.04 + tip]])
         d.part(ribbon(arm, temple_width + 0.012, 0.8 * temple_width) * mirror, "main", bulge=0.012)
         d.part(
             ribbon(
@@ -117,17 +115,13 @@ def build_glasses(
         block = joint + np.array([(-0.1, -0.03), (0.02, -0.035), (0.02, 0.035), (-0.1, 0.03)])
         d.part(rounded(block, 0.012) * mirror, "main", bulge=0.01)
         if pads == "pads":
-            wire_line = (
-                arc((gap / 2 + 0.02, 0.1 * lens_height), (gap / 2 - 0.025, 0.42 * lens_height), 0.2) * mirror
-            )
+            wire_line = arc((gap / 2 + 0.02, 0.1 * lens_height), (gap / 2 - 0.025, 0.42 * lens_height), 0.2) * mirror
             d.part(ribbon(wire_line, 0.01), "metal", bulge=0.004, spine=wire_line)
             d.part(ellipse(wire_line[-1] + [0.0, 0.02], 0.014, 0.032, steps=18), "glass", bulge=0.008)
         if rim == "rimless":
             pane = d.part((form + centre) * mirror, glass, bulge=0.006)
             for x in (-0.85, 0.85):
-                d.panel(
-                    pane, ellipse((centre + [x * lens_width, high]) * mirror, 0.01, 0.01, steps=10), "metal"
-                )
+                d.panel(pane, ellipse((centre + [x * lens_width, high]) * mirror, 0.01, 0.01, steps=10), "metal")
         else:
             d.part((outer + centre) * mirror, "metal" if rim == "wire" else "main", bulge=0.014)
             pane = d.part((form + centre) * mirror, glass, bulge=0.006)

@@ -80,12 +80,8 @@ def build_handbag(
         d.part(ribbon(sling, 0.65 * handle_width), "second", bulge=0.01)
     if gusset > 0.02:
         wing = join(
-            spline(
-                [(left, 0.06), (left - gusset, 0.25 * low), (-side - gusset, 0.8 * low), (-side, low - 0.02)]
-            ),
-            spline(
-                [(side, low - 0.02), (side + gusset, 0.8 * low), (right + gusset, 0.25 * low), (right, 0.06)]
-            ),
+            spline([(left, 0.06), (left - gusset, 0.25 * low), (-side - gusset, 0.8 * low), (-side, low - 0.02)]),
+            spline([(side, low - 0.02), (side + gusset, 0.8 * low), (right + gusset, 0.25 * low), (right, 0.06)]),
         )
         d.part(wing, "second", bulge=0.02)
     rim = arc((left, top), (right, top), sag)
@@ -107,9 +103,7 @@ def build_handbag(
         front = d.part(face, "main", bulge=0.015)
         if pocket == "zip":
             d.line(front, [(-wide, low - high - 0.02), (wide, low - high - 0.02)], optional=False)
-            d.panel(
-                front, box(wide - 0.06, low - high - 0.035, wide - 0.045, low - high + 0.05, 0.006), "metal"
-            )
+            d.panel(front, box(wide - 0.06, low - high - 0.035, wide - 0.045, low - high + 0.05, 0.006), "metal")
         else:
             d.line(front, closed_line(inset(face, 0.018)))
     if flap != "none":
@@ -143,9 +137,7 @@ def build_handbag(
             foot = box(way * ear - 0.035, top + 0.02, way * ear + 0.035, top + 0.13, 0.025)
             tab = d.part(foot, "second", bulge=0.01)
             d.line(tab, closed_line(inset(foot, 0.01)))
-            d.part(
-                ellipse((way * ear, top + 0.03), 0.02, 0.02, steps=16), "metal", bulge=0.008, optional=True
-            )
+            d.part(ellipse((way * ear, top + 0.03), 0.02, 0.02, steps=16), "metal", bulge=0.008, optional=True)
     elif handle == "chain":
         _chain(d, loop, 22)
     return d
@@ -168,9 +160,7 @@ def _surface(d: Drawing, on: int, kind: str, density: int, width: float, height:
                 d.line(on, [(x, y), (x, y + step)])
     elif kind == "panels":
         for x in (-0.25, 0.25):
-            d.line(
-                on, arc((x * width * 0.8, -0.1), (x * width, height + 0.1), 0.05 * np.sign(x)), optional=False
-            )
+            d.line(on, arc((x * width * 0.8, -0.1), (x * width, height + 0.1), 0.05 * np.sign(x)), optional=False)
     elif kind == "dots":
         for i, y in enumerate(np.arange(0.5 * step, height, 1.4 * step)):
             for x in np.arange(-width, width, 1.6 * step) + (i % 2) * 0.8 * step:

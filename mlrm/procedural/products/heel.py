@@ -62,9 +62,7 @@ def build_heel(
     if strap == "slingback":
         level = seat - 0.55 * counter
         around = spline([quarter, (rear + 0.12, level + 0.03), (rear - 0.03, level)])
-        d.part(
-            join(bed[:22], [(rear + 0.2, seat + 0.05)], bed[:22][::-1] + [0.0, -0.014]), "lining", bulge=0.005
-        )
+        d.part(join(bed[:22], [(rear + 0.2, seat + 0.05)], bed[:22][::-1] + [0.0, -0.014]), "lining", bulge=0.005)
         d.part(ribbon(around, strap_width), "main", bulge=0.01)
         d.part(
             ribbon(spline([around[-1], (rear + 0.1, level - 0.045), above(rear + 0.3, 0.06)]), strap_width),
@@ -89,18 +87,12 @@ def build_heel(
         level = seat - counter - 0.09
         if strap == "t-bar":
             d.part(
-                ribbon(
-                    spline([throat, (vamp - 0.1, throat[1] - 0.12), (rear + 0.24, level + 0.01)]), strap_width
-                ),
+                ribbon(spline([throat, (vamp - 0.1, throat[1] - 0.12), (rear + 0.24, level + 0.01)]), strap_width),
                 "main",
                 bulge=0.01,
             )
-        loop = spline(
-            [(rear - 0.01, level + 0.01), (rear + 0.1, level + 0.035), (rear + 0.23, level + 0.012)]
-        )
-        top_loop = spline(
-            [(rear + 0.23, level + 0.012), (rear + 0.11, level - 0.03), (rear - 0.01, level + 0.01)]
-        )
+        loop = spline([(rear - 0.01, level + 0.01), (rear + 0.1, level + 0.035), (rear + 0.23, level + 0.012)])
+        top_loop = spline([(rear + 0.23, level + 0.012), (rear + 0.11, level - 0.03), (rear - 0.01, level + 0.01)])
         d.part(ribbon(top_loop, 0.8 * strap_width), "lining", bulge=0.006)
         d.part(
             ribbon([(rear + 0.005, seat - counter + 0.02), (rear - 0.008, level - 0.01)], 0.03),
@@ -140,9 +132,7 @@ def build_heel(
 def _ornament(d: Drawing, kind: str, at: Curve) -> None:
     if kind == "bow":
         for way in (-1, 1):
-            wing = spline(
-                [at, at + [0.08 * way, -0.06], at + [0.1 * way, 0.0], at + [0.075 * way, 0.045], at]
-            )
+            wing = spline([at, at + [0.08 * way, -0.06], at + [0.1 * way, 0.0], at + [0.075 * way, 0.045], at])
             loop_part = d.part(wing, "second", bulge=0.015)
             d.line(loop_part, [at + [0.015 * way, -0.004], at + [0.055 * way, -0.014]])
         d.part(ellipse(at, 0.02, 0.024, steps=16), "second", bulge=0.01)

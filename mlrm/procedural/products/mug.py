@@ -25,9 +25,7 @@ def build_mug(
     if foot > 0.02:
         profile = join(profile[:-1], spline([(0.78 * bottom, height), (0.82 * bottom, height + foot)]))
     if saucer > 0.05:
-        plate = d.part(
-            ellipse((0.0, profile[-1, 1]), top + saucer, TILT * (top + saucer) + 0.03), "second", bulge=0.02
-        )
+        plate = d.part(ellipse((0.0, profile[-1, 1]), top + saucer, TILT * (top + saucer) + 0.03), "second", bulge=0.02)
         d.panel(
             plate,
             ellipse((0.0, profile[-1, 1] - 0.01), 0.75 * (top + saucer), TILT * 0.75 * (top + saucer)),
@@ -46,9 +44,7 @@ def build_mug(
                 b,
             ]
         ),
-        "ear": spline(
-            [a, (reach - 0.03, high - 0.07), (reach + 0.05, high + 0.08), (reach - 0.08, low - 0.06), b]
-        ),
+        "ear": spline([a, (reach - 0.03, high - 0.07), (reach + 0.05, high + 0.08), (reach - 0.08, low - 0.06), b]),
         "square": join(
             [a],
             spline([(reach - 0.04, high), (reach, high + 0.04), (reach, low - 0.04), (reach - 0.04, low)]),

@@ -56,9 +56,7 @@ def add_heel_block(
     if height < 0.02:
         return
     top = GROUND - height
-    back = spline(
-        [(rear - 0.005, top), (rear + 0.01 + lean * 0.6, top + 0.4 * height), (rear + lean, GROUND)]
-    )
+    back = spline([(rear - 0.005, top), (rear + 0.01 + lean * 0.6, top + 0.4 * height), (rear + lean, GROUND)])
     breast = spline(
         [
             (rear + lean + foot_width, GROUND),

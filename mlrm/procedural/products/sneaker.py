@@ -50,9 +50,7 @@ def build_sneaker(
     toe_top = (tip - 0.19, base - toe_height)
     middle = (0.5 * mouth + 0.5 * toe_top[0] + 0.02, 0.36 * front[1] + 0.64 * toe_top[1])
     instep = spline([front, middle, toe_top, (tip - 0.05, base - 0.66 * toe_height), (tip, base - 0.015)])
-    heel = spline(
-        [(0.075, heel_base), (0.06, heel_base - 0.35 * collar), (0.075, heel_base - 0.75 * collar), back]
-    )
+    heel = spline([(0.075, heel_base), (0.06, heel_base - 0.35 * collar), (0.075, heel_base - 0.75 * collar), back])
     opening = spline([back, (0.18, back[1] + dip * 0.8), (0.5 * mouth + 0.1, back[1] + dip), front])
 
     d.part(join(spline([back, (0.5 * mouth, back[1] - 0.005), front]), opening[::-1]), "lining", bulge=0.03)
@@ -69,12 +67,8 @@ def build_sneaker(
     upper = d.part(join(heel, opening, instep, bed[::-1]), "main", bulge=0.06)
 
     if toe_cap == "cap":
-        cut = spline(
-            [point_at(instep, 0.66), (tip - 0.2, base - 0.45 * toe_height), (tip - 0.26, base + 0.03)]
-        )
-        cap = d.panel(
-            upper, join(cut, [(tip + 0.1, base + 0.1), (tip + 0.1, base - 0.3)]), "sole", bulge=0.03
-        )
+        cut = spline([point_at(instep, 0.66), (tip - 0.2, base - 0.45 * toe_height), (tip - 0.26, base + 0.03)])
+        cap = d.panel(upper, join(cut, [(tip + 0.1, base + 0.1), (tip + 0.1, base - 0.3)]), "sole", bulge=0.03)
         d.line(cap, parallel(cut, -0.015))
     elif toe_cap == "mudguard":
         guard = spline([(tip + 0.03, base - 0.8 * toe_height), (tip - 0.12, base - 0.55 * toe_height),

@@ -53,9 +53,7 @@ def add_upright(
     """An upright plate, outline `[N, 2]` (x, y), its front at `z`; returns the index of its front."""
 
     def plane(offset: float) -> Curve:
-        return view(
-            np.stack([outline[:, 0], outline[:, 1], z + offset + lean * (outline[:, 1] - base)], axis=1)
-        )
+        return view(np.stack([outline[:, 0], outline[:, 1], z + offset + lean * (outline[:, 1] - base)], axis=1))
 
     body = d.part(hull(np.concatenate([plane(0.0), plane(depth)])), material, bulge=0.015 + puff)
     return d.panel(body, plane(0.0), material, bulge=0.02 + puff)
@@ -73,9 +71,7 @@ def add_bar(
     spine = view(points)
     if len(spine) == 2:
         spine = spine[0] + np.linspace(0.0, 1.0, 6)[:, None] * (spine[1] - spine[0])
-    d.part(
-        ribbon(spine, width, end_width), material, bulge=0.5 * width, spine=spine if width < 0.016 else None
-    )
+    d.part(ribbon(spine, width, end_width), material, bulge=0.5 * width, spine=spine if width < 0.016 else None)
 
 
 def rectangle(width: float, front: float, back: float, corner: float, taper: float = 0.0) -> Curve:

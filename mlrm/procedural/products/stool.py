@@ -66,11 +66,7 @@ def build_stool(
                         add_bar(d, view, [at(i, y), at(j, y)], 0.55 * leg)
         if rungs == "hoop":
             _half_ring(d, view, radius, ring * under, yaw, 180.0)
-    outline = (
-        ellipse((0.0, 0.0), half, half)
-        if shape == "round"
-        else rectangle(size, -half, half, 0.25 * half, 0.0)
-    )
+    outline = ellipse((0.0, 0.0), half, half) if shape == "round" else rectangle(size, -half, half, 0.25 * half, 0.0)
     if shape == "saddle":
         outline = rectangle(1.25 * size, -0.7 * half, 0.7 * half, 0.1)
     seat = add_slab(d, view, outline, under, height, "wood")

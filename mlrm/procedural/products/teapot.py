@@ -55,13 +55,9 @@ def build_teapot(
         profile = join(profile, [(bottom + 0.5 * foot, height + foot)])
     root, tip = np.array([belly - 0.06, at + 0.1]), np.array([belly + spout_reach, 0.02 + 0.1 * height])
     way = {
-        "swan": spline(
-            [root, (belly + 0.45 * spout_reach, at + 0.02), (belly + 0.55 * spout_reach, 0.5 * at), tip]
-        ),
+        "swan": spline([root, (belly + 0.45 * spout_reach, at + 0.02), (belly + 0.55 * spout_reach, 0.5 * at), tip]),
         "straight": spline([root, 0.5 * (root + tip), tip]),
-        "beak": spline(
-            [root + [0.0, -0.12], 0.5 * (root + tip) + [0.0, 0.04], tip + [-0.35 * spout_reach, 0.0]]
-        ),
+        "beak": spline([root + [0.0, -0.12], 0.5 * (root + tip) + [0.0, 0.04], tip + [-0.35 * spout_reach, 0.0]]),
     }[spout]
     pipe = d.part(ribbon(way, 2.2 * spout_width, 0.8 * spout_width), "main", bulge=0.03)
     d.panel(pipe, ellipse(way[-1], 0.45 * spout_width, 0.2 * spout_width), "dark", bulge=0.004, optional=True)
@@ -92,9 +88,7 @@ def build_teapot(
             "ear": spline(
                 [a, (reach + 0.06, a[1] - 0.13), (reach - 0.02, a[1] + 0.02), (reach + 0.14, b[1] - 0.05), b]
             ),
-            "square": join(
-                [a], spline([(reach + 0.05, a[1] - 0.03), (reach, a[1] + 0.02), (reach + 0.03, b[1])]), [b]
-            ),
+            "square": join([a], spline([(reach + 0.05, a[1] - 0.03), (reach, a[1] + 0.02), (reach + 0.03, b[1])]), [b]),
         }[handle]
     d.part(ribbon(bow, handle_width), "second" if count % 2 else "main", bulge=0.02)
     body = d.part(turned(with_foot(profile)), "main", bulge=0.2)

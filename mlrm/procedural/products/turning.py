@@ -28,9 +28,7 @@ def add_ring(d: Drawing, on: int, profile: Curve, y: float, *, optional: bool = 
 def add_belt(d: Drawing, on: int, profile: Curve, top: float, bottom: float, material: str) -> int:
     """A painted band around a turned form."""
     a, b = radius_at(profile, top), radius_at(profile, bottom)
-    band = join(
-        ellipse((0.0, top), 1.03 * a, TILT * a, 180, 0), ellipse((0.0, bottom), 1.03 * b, TILT * b, 0, 180)
-    )
+    band = join(ellipse((0.0, top), 1.03 * a, TILT * a, 180, 0), ellipse((0.0, bottom), 1.03 * b, TILT * b, 0, 180))
     return d.panel(on, band, material, bulge=0.002)
 
 
@@ -65,9 +63,7 @@ def decorate(d: Drawing, on: int, profile: Curve, kind: str, count: int, high: f
             radius = radius_at(profile, y)
             for angle in np.radians(np.arange(-75, 76, 30) + 15 * (row % 2)):
                 at = radius * np.sin(angle), y + TILT * radius * np.cos(angle)
-                d.panel(
-                    on, ellipse(at, 0.028 * max(np.cos(angle), 0.3), 0.028, steps=14), "accent", bulge=0.002
-                )
+                d.panel(on, ellipse(at, 0.028 * max(np.cos(angle), 0.3), 0.028, steps=14), "accent", bulge=0.002)
     elif kind == "zigzag":
         for base in (high + 0.25 * span, high + 0.6 * span):
             angle = np.linspace(-np.pi / 2, np.pi / 2, 4 * count + 1)

@@ -39,9 +39,7 @@ def build_vase(
     profile = spline([(neck + flare, 0.0), (neck, 0.55 * throat), (neck, throat), (shoulder, top),
                       (belly, 0.5 * (top + height)), (bottom, height)], steps=12)  # fmt: skip
     if foot > 0.02:
-        profile = join(
-            profile, spline([(bottom - 0.01, height + 0.3 * foot), (bottom + 0.6 * foot, height + foot)])
-        )
+        profile = join(profile, spline([(bottom - 0.01, height + 0.3 * foot), (bottom + 0.6 * foot, height + foot)]))
     if handles != "none":
         for way in (-1, 1):
             a, b = (
@@ -50,9 +48,7 @@ def build_vase(
             )
             if handles == "loops":
                 side = 0.95 * shoulder + 0.06
-                bow = spline(
-                    [a, (way * (0.5 * neck + 0.5 * side), 0.15 * throat), (way * side, 0.6 * throat), b]
-                )
+                bow = spline([a, (way * (0.5 * neck + 0.5 * side), 0.15 * throat), (way * side, 0.6 * throat), b])
             else:
                 bow = spline(
                     [

@@ -98,9 +98,7 @@ def build_watch(
             start = 0.62 if indices == "long" else 0.72
             d.panel(
                 dial,
-                ribbon(
-                    [start * face * ray, 0.8 * face * ray, 0.86 * face * ray], 0.03 if i % 3 == 0 else 0.018
-                ),
+                ribbon([start * face * ray, 0.8 * face * ray, 0.86 * face * ray], 0.03 if i % 3 == 0 else 0.018),
                 "accent",
                 bulge=0.004,
             )
@@ -128,9 +126,7 @@ def _strap(d: Drawing, kind: str, way: int, wide: float, near: float, far: float
         edges = np.linspace(near, far, 9)
         for a, b in pairwise(edges):
             half = np.interp((a + b) / 2, [near, far], [wide, end])
-            link = d.part(
-                box(-half, min(way * a, way * b), half, max(way * a, way * b), 0.012), "metal", bulge=0.01
-            )
+            link = d.part(box(-half, min(way * a, way * b), half, max(way * a, way * b), 0.012), "metal", bulge=0.01)
             if kind == "triple":
                 for x in (-0.4 * half, 0.4 * half):
                     d.line(link, [(x, way * a), (x, way * b)], optional=False)

@@ -1,0 +1,149 @@
+"""The commands of `python -m engine`."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.types import AddReport, SearchResult
+from mlrm.cli import errors_shown, progress_bar, say
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Search photos by sketch.",
+    epilog="Start with: python -m engine demo",
+)
+GalleryOption = Annotated[Path, typer.Option(help="The gallery's directory.")]
+ModelOption = Annotated[Path | None, typer.Option(help="A checkpoint; default: the trained one shipped.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+SKIPPED_SHOWN = 20
+
+
+@app.command(epilog="Example: python -m engine index photos/ --gallery my.gallery")
+@errors_shown
+def index(
+    photos: Annotated[list[Path], typer.Argument(help="Folders (with all below them) or image files.")],
+    gallery: GalleryOption = Path("my.gallery"),
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Add photos to a gallery, made if need be. Interrupted, the same command goes on where it stopped."""
+    from engine.retriever import Retriever
+
+    retriever = Retriever(model, gallery, device)
+    started = time.perf_counter()
+    with progress_bar() as progress:
+        report = retriever.add(photos, progress=lambda done, total: progress("index", done, total))
+    _show(report)
+    say(f"{gallery}: {len(retriever)} photos, {time.perf_counter() - started:.1f} s")
+    say(f"next: python -m engine search SKETCH --gallery {gallery} --out result.png")
+
+
+@app.command(epilog="Example: python -m engine search sketch.png --gallery my.gallery --top-k 5 --out result.png")
+@errors_shown
+def search(
+    sketch: Annotated[Path, typer.Argument(help="The sketch's image file.")],
+    gallery: GalleryOption = Path("my.gallery"),
+    top_k: Annotated[int, typer.Option(help="How many photos.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="Draw the photos in order, with heat maps, into this file.")] = None,
+    explain: Annotated[Path | None, typer.Option(help="Draw why the nearest photo is near into this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the matches as JSON.")] = False,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Find the photos that a sketch shows, nearest first."""
+    from engine.gallery import Gallery
+    from engine.retriever import Retriever
+
+    Gallery.open(gallery)  # searching doesn't make a gallery: a mistyped path is an error here
+    result = Retriever(model, gallery, device).search(sketch, top_k)
+    if as_json:
+        typer.echo(json.dumps(result.to_list(), indent=1))
+    else:
+        Console().print(_table(result))
+    if out:
+        result.save(out)
+        say(f"picture: {out}")
+    if explain and len(result):
+        result[0].explain().save(explain)
+        say(f"explanation of {result[0].id}: {explain}")
+
+
+@app.command(epilog="Example: python -m engine info --gallery my.gallery")
+@errors_shown
+def info(gallery: GalleryOption = Path("my.gallery")) -> None:
+    """What a gallery holds."""
+    from engine.gallery import Gallery
+
+    found = Gallery.open(gallery).info()
+    table = Table(show_header=False)
+    rows = {
+        "photos": found.photos,
+        "rows of removed photos": found.dead_rows,
+        "segments": found.segments,
+        "on disk": f"{found.bytes_on_disk / 1e6:.1f} MB",
+        "features": found.meta.shapes,
+        "model": f"{found.meta.model_name} {found.meta.model_fingerprint[:16]}",
+        "power of region weights": found.meta.region_weight_power,
+        "format": found.meta.format_version,
+        "commits": found.generation,
+    }
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    Console().print(table)
+
+
+@app.command(epilog="Example: python -m engine doctor")
+@errors_shown
+def doctor() -> None:
+    """What works on this machine: versions, devices, backends, names that clash."""
+    from engine.doctor import examine
+
+    table = Table()
+    for column in ("", "what", "found"):
+        table.add_column(column)
+    findings = examine()
+    for finding in findings:
+        table.add_row({True: "[green]ok[/]", False: "[red]no[/]", None: "-"}[finding.works], finding.name, finding.text)
+    Console().print(table)
+    if any(finding.works is False for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: python -m engine demo --out demo --photos 300")
+@errors_shown
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the drawn photos, the gallery and the picture.")] = Path("demo"),
+    photos: Annotated[int, typer.Option(help="How many products to draw.", min=10)] = 300,
+    sketches: Annotated[int, typer.Option(help="How many of them to search by sketch.", min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="Another seed, other products.")] = 1,
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw product photos and sketches, index the photos, search by the sketches. Needs no data."""
+    from engine.demo import run_demo
+
+    with progress_bar() as progress:
+        report = run_demo(out, photos, sketches, seed, device, progress)
+    say(report.text())
+
+
+def _show(report: AddReport) -> None:
+    say(f"{len(report.added)} added, {report.already} there already, {len(report.skipped)} skipped")
+    for skip in report.skipped[:SKIPPED_SHOWN]:
+        say(f"  skipped {skip.source}: {skip.reason}")
+    if len(report.skipped) > SKIPPED_SHOWN:
+        say(f"  ... and {len(report.skipped) - SKIPPED_SHOWN} more")
+
+
+def _table(result: SearchResult) -> Table:
+    table = Table()
+    for column in ("rank", "distance", "photo"):
+        table.add_column(column, justify="left" if column == "photo" else "right")
+    for match in result:
+        table.add_row(str(match.rank), f"{match.distance:.6f}", match.id)
+    return table

@@ -1,0 +1,84 @@
+"""The demo: drawn products, indexed and searched, for someone who has no data yet."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine.errors import ConfigError
+from engine.retriever import Retriever
+from mlrm.accuracy import Accuracy, accuracy
+from mlrm.procedural import write_pairs
+
+Progress = Callable[[str, int, int], None]
+SEARCH_BATCH = 10
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo found; `search_seconds` is the mean of one sketch, encoding included."""
+
+    folder: Path
+    gallery: Path
+    picture: Path
+    explanation: Path
+    accuracy: Accuracy
+    index_seconds: float
+    search_seconds: float
+
+    def text(self) -> str:
+        """The report for people, with what to try next."""
+        a = self.accuracy
+        return (
+            f"{a.photos} photos indexed in {self.index_seconds:.1f} s, {a.sketches} sketches searched, "
+            f"{1000 * self.search_seconds:.0f} ms each\n"
+            f"own photo first: acc@1 {100 * a.acc1:.0f} %, among the first ten: acc@10 {100 * a.acc10:.0f} %\n"
+            f"look at {self.picture} (a search) and {self.explanation} (why the first photo is near)\n"
+            f"next: python -m engine search {self.folder / 'sketches'}{os.sep}SKETCH.png --gallery {self.gallery} "
+            "--out result.png"
+        )
+
+
+def run_demo(folder: Path, photos: int, sketches: int, seed: int, device: str, progress: Progress) -> DemoReport:
+    """Draw `photos` products and a sketch of each into `folder`, index them, search by the first `sketches`.
+
+    Run again with the same numbers, it goes on from what is there. Raises `ConfigError` if `folder` holds other
+    pairs than these.
+    """
+    pairs = folder / f"products-{photos}-seed-{seed}"
+    done = pairs / "complete"
+    if not done.exists():
+        write_pairs(pairs, photos, seed, progress=lambda n, total: progress("draw photos and sketches", n, total))
+        done.touch()
+    gallery = pairs / "gallery"
+    retriever = Retriever(gallery=gallery, device=device)
+    started = time.perf_counter()
+    retriever.add(pairs / "photos", progress=lambda n, total: progress("index", n, total))
+    indexed = time.perf_counter() - started
+    if len(retriever) != photos:
+        raise ConfigError(f"{gallery} holds {len(retriever)} photos, expected {photos}; remove {pairs} and run again")
+
+    queries = sorted((pairs / "sketches").iterdir(), key=lambda path: path.stem.split("-")[1])[:sketches]
+    started = time.perf_counter()
+    ranks, shown = [], None
+    for start in range(0, len(queries), SEARCH_BATCH):
+        batch = queries[start : start + SEARCH_BATCH]
+        for query, result in zip(batch, retriever.search(list(batch), top_k=photos), strict=True):
+            own = _photo_of(query)
+            ranks.append(next(match.rank for match in result if match.id == own))
+            shown = shown or (own, retriever.search(query))
+        progress("search", start + len(batch), len(queries))
+    searched = (time.perf_counter() - started) / len(queries)
+    assert shown is not None
+    picture, explanation = pairs / "result.png", pairs / "explanation.png"
+    shown[1].save(picture, truth=shown[0])
+    shown[1][0].explain().save(explanation)
+    found = accuracy(torch.tensor(ranks), photos)
+    return DemoReport(pairs, gallery, picture, explanation, found, indexed, searched)
+
+
+def _photo_of(sketch: Path) -> str:
+    return sketch.stem.rsplit("_", 1)[0] + ".jpg"

@@ -1,0 +1,126 @@
+"""What works on this machine, found by trying it."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from engine.errors import MLRMError
+
+_OWN = ("mlrm", "kernels", "engine")
+_REQUIRED = ("torch", "numpy", "pillow", "safetensors")
+_OPTIONAL = {
+    "triton": "GPU kernels (extra gpu)",
+    "onnx": "export (extra onnx)",
+    "onnxruntime": "ONNX encoder on a CPU (extra onnx)",
+    "onnxruntime-gpu": "ONNX encoder on a GPU (extra gpu)",
+    "openvino": "OpenVINO encoder (extra openvino)",
+    "tensorrt": "TensorRT engines (extra trt)",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; `works` is None where it is neither needed nor there."""
+
+    name: str
+    works: bool | None
+    text: str
+
+
+def examine() -> list[Finding]:
+    """Versions, devices, backends that were really run, and other packages that hide ours."""
+    findings = [Finding("python", True, f"{platform.python_version()} on {platform.platform()}")]
+    findings += [_version(name, required=True, use="") for name in _REQUIRED]
+    findings += [_version(name, required=False, use=use) for name, use in _OPTIONAL.items()]
+    findings += [_clash(name) for name in _OWN]
+    findings.append(_onnxruntime_clash())
+    findings.append(_tried("search on the CPU", partial(_search_runs, "cpu")))
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            name = torch.cuda.get_device_name(number)
+            findings.append(_tried(f"search on cuda:{number} ({name})", partial(_search_runs, f"cuda:{number}")))
+    else:
+        findings.append(Finding("GPU", None, f"torch {torch.__version__} sees none"))
+    findings.append(_tried("shipped model", _shipped_model))
+    return findings
+
+
+def _version(package: str, required: bool, use: str) -> Finding:
+    try:
+        return Finding(package, True, importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        if required:
+            return Finding(package, False, f"not installed: pip install {package}")
+        return Finding(package, None, f"not installed; for {use}")
+
+
+def _clash(package: str) -> Finding:
+    spec = importlib.util.find_spec(package)
+    here = Path(__file__).parent.parent / package
+    found = Path(spec.origin).parent if spec and spec.origin else None
+    if found == here:
+        return Finding(f"package {package}", True, "ours")
+    return Finding(
+        f"package {package}",
+        False,
+        f"found at {found}, expected {here}: another package has the name; uninstall it, or use a virtual environment",
+    )
+
+
+def _onnxruntime_clash() -> Finding:
+    def installed(name: str) -> bool:
+        return any(dist.metadata["Name"] == name for dist in importlib.metadata.distributions())
+
+    if installed("onnxruntime") and installed("onnxruntime-gpu"):
+        return Finding(
+            "onnxruntime",
+            False,
+            "onnxruntime and onnxruntime-gpu share a folder and break each other: "
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then install the one you want",
+        )
+    return Finding("onnxruntime and -gpu", True, "not both installed")
+
+
+def _tried(name: str, attempt: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, attempt())
+    except (MLRMError, RuntimeError, OSError) as error:
+        return Finding(name, False, f"{type(error).__name__}: {error}")
+
+
+def _search_runs(device: str) -> str:
+    """A small distance matrix on the device, against the canonical one."""
+    from kernels.reference import canonical_distance, pair_distance
+    from mlrm.features import Features
+
+    generator = torch.Generator().manual_seed(0)
+
+    def features(count: int) -> Features:
+        return Features(
+            (torch.randn(count, 3, 64, generator=generator), torch.randn(count, 3, 128, generator=generator)),
+            torch.rand(count, 3, generator=generator).softmax(1),
+            torch.rand(count, 3, 2, generator=generator).softmax(2),
+        )
+
+    query, gallery = features(3), features(50)
+    found = pair_distance(query.to(device), gallery.to(device))
+    assert isinstance(found, torch.Tensor)
+    error = float((found.cpu().double() / canonical_distance(query, gallery) - 1).abs().max())
+    if error > 1e-5:
+        raise RuntimeError(f"distances are off by {error:.1e}; expected under 1e-5")
+    return f"distances right to {error:.0e}"
+
+
+def _shipped_model() -> str:
+    from mlrm.checkpoint import load_shipped
+
+    model = load_shipped()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return f"{model.config.trunk}, {parameters / 1e6:.1f} M parameters, {model.fingerprint()[:16]}"

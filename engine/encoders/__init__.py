@@ -1,0 +1,23 @@
+"""Encoders turn images into features; all behind one protocol, so that search doesn't know which one ran."""
+
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from mlrm.features import Features
+
+
+class Encoder(Protocol):
+    """A trained model, ready to encode."""
+
+    name: str
+    """How to load the same weights again, for messages: a path, or "shipped"."""
+    fingerprint: str
+    """Identifies the weights; a gallery takes features of one fingerprint."""
+    image_size: int
+    """Side in pixels of the images it takes."""
+    region_weight_power: int
+    """p of the distance it was trained for."""
+
+    def encode(self, images: Tensor, domain: Literal["sketch", "photo"]) -> Features:
+        """RGB images, uint8 [B, 3, size, size] on the CPU -> features, float32 on the CPU. Safe from any thread."""

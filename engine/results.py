@@ -1,0 +1,96 @@
+"""From what search found to what people get: matches with paths, explanations and pictures."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from engine import picture
+from engine.errors import ImageError
+from engine.exact import Hit, rows_of
+from engine.explain import Explanation
+from engine.gallery import Gallery, SegmentView
+from engine.types import Match, SearchResult
+from kernels.reference import canonical_terms
+from mlrm.features import Features
+from mlrm.images import load_image
+
+
+def make_result(gallery: Gallery | None, query: Features, hits: list[Hit], sketch: Image.Image | None) -> SearchResult:
+    """The result of one query: features of one sketch, and its image if there is one.
+
+    gallery: None if it has no photo yet; then there are no hits.
+    """
+    records = {} if gallery is None else gallery.records([hit.id for hit in hits])
+    hit_of = {hit.id: hit for hit in hits}
+
+    def explain(match: Match) -> Explanation:
+        assert gallery is not None
+        hit = hit_of[match.id]
+        photo = rows_of(hit.segment, np.array([hit.row]))
+        terms = canonical_terms(query, photo, gallery.meta.region_weight_power)[0, 0]
+        return Explanation(
+            id=hit.id,
+            distance=hit.distance,
+            contributions=terms.numpy(),
+            sketch_maps=_query_maps(query),
+            photo_maps=_photo_maps(hit.segment, hit.row),
+            sketch_region_weights=_array(query.region_weights[0]),
+            photo_region_weights=_array(photo.region_weights[0]),
+            sketch=sketch,
+            photo=photo_image(gallery, match),
+        )
+
+    def draw(result: SearchResult, truth: str | None) -> Image.Image:
+        return picture.draw_results(
+            sketch,
+            [
+                picture.Hit(
+                    id=match.id,
+                    rank=match.rank,
+                    distance=match.distance,
+                    image=photo_image(gallery, match),
+                    maps=_photo_maps(hit_of[match.id].segment, hit_of[match.id].row),
+                    region_weights=hit_of[match.id].segment.region_weights[hit_of[match.id].row],
+                )
+                for match in result
+            ],
+            sketch_maps=_query_maps(query),
+            sketch_region_weights=_array(query.region_weights[0]),
+            truth=truth,
+        )
+
+    matches = []
+    for rank, hit in enumerate(hits, 1):
+        # A photo removed since the snapshot was taken is still an answer of that snapshot.
+        record = records.get(hit.id)
+        path, metadata = (record.path, record.metadata) if record else (None, None)
+        matches.append(Match(hit.id, hit.distance, rank, path, metadata, explain))
+    return SearchResult(tuple(matches), draw)
+
+
+def photo_image(gallery: Gallery | None, match: Match) -> Image.Image | None:
+    """A photo as it looks: its file, or the preview kept of one added from memory; None if neither is left."""
+    try:
+        source = gallery.preview(match.id) if gallery is not None and match.path is None else match.path
+        return None if source is None else load_image(source)
+    except ImageError:
+        return None
+
+
+def _query_maps(query: Features) -> NDArray[np.float32]:
+    if query.maps is None:
+        return np.zeros((query.region_weights.shape[1], 1, 1), np.float32)
+    return _array(query.maps[0])
+
+
+def _photo_maps(segment: SegmentView, row: int) -> NDArray[np.float32]:
+    maps: NDArray[np.float32] = segment.maps[row].astype(np.float32) / 255
+    return maps
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[Any] = tensor.numpy()
+    return array

@@ -1,0 +1,194 @@
+"""`Retriever`: photos in, sketches in, the nearest photos out."""
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from PIL import Image
+
+from engine.encoders import Encoder
+from engine.encoders.torch_encoder import TorchEncoder
+from engine.errors import FeatureShapeError, FeatureValueError, QueryError
+from engine.exact import search_snapshot
+from engine.gallery import FeatureBlock, Gallery
+from engine.ingest import Ingest, Progress, encode, feature_block
+from engine.results import make_result
+from engine.sources import expand
+from engine.types import AddReport, SearchResult
+from mlrm.devices import find_device
+from mlrm.features import Features
+from mlrm.images import ImageSource, load_image
+
+EXTERNAL = "features computed elsewhere"
+"""Stands for a model's fingerprint in a gallery filled by `add_features` without one."""
+
+
+class Retriever:
+    """Finds the photos that a sketch shows. Safe to share between threads.
+
+    model: a checkpoint; None for the trained one that comes with the package.
+    gallery: the directory of the gallery; made by the first `add`.
+    device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
+
+    Raises `CheckpointError`, `ConfigError` (a device that isn't there, a model that can't be indexed),
+    `NotAGalleryError`, `GalleryVersionError`, `GalleryCorruptError`, and `ModelMismatchError` for a gallery of another
+    model (all in `engine.errors`).
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        gallery: str | os.PathLike[str] = "my.gallery",
+        device: str = "auto",
+    ) -> None:
+        self.device = find_device(device)
+        self.encoder: Encoder = TorchEncoder(model, self.device)
+        self.path = Path(gallery)
+        self._writing = threading.Lock()
+        self._gallery = Gallery.open(self.path) if Gallery.exists(self.path) else None
+        if self._gallery is not None and self._gallery.meta.model_fingerprint != EXTERNAL:
+            self._gallery.check_model(self.encoder.fingerprint)
+
+    @property
+    def gallery(self) -> Gallery | None:
+        """The gallery on disk; None before the first photo."""
+        if self._gallery is None and Gallery.exists(self.path):
+            self._gallery = Gallery.open(self.path)
+        return self._gallery
+
+    def __len__(self) -> int:
+        return 0 if self.gallery is None else len(self.gallery.snapshot())
+
+    def __repr__(self) -> str:
+        return f"Retriever({self.path}, {len(self)} photos, model {self.encoder.name}, {self.device})"
+
+    def add(
+        self,
+        photos: Any,
+        *,
+        ids: Sequence[str] | None = None,
+        metadata: Mapping[str, Mapping[str, Any]] | None = None,
+        progress: Progress | None = None,
+    ) -> AddReport:
+        """Add photos; what can't be decoded is skipped and reported, what is there already is left alone.
+
+        photos: a folder (all images below it; ids are their paths relative to it), a file (its name), a PIL image, an
+        array [H, W, 3] or [H, W] (uint8, or float in 0..1), encoded bytes, or a list of these. Images from memory get
+        an id made of their content unless `ids` are given, one for each photo.
+        metadata: for an id, a dict that JSON can hold.
+        progress: called with the number of photos handled and their total.
+
+        Interrupted at any moment, at most the last 512 photos are lost; the same call again goes on from there.
+        Raises `NoImagesError` for a folder without images and `GalleryLockedError` if another process is writing.
+        """
+        sources = expand(photos, ids)
+        with self._writing, Ingest(self.encoder, self.gallery, self._gallery_for) as ingest:
+            return ingest.run(sources, metadata or {}, progress or _no_progress)
+
+    def add_features(
+        self,
+        features: Features,
+        ids: Sequence[str] | None = None,
+        metadata: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        fingerprint: str | None = None,
+        region_weight_power: int = 1,
+    ) -> AddReport:
+        """Add photos by features computed elsewhere, of any R, L, C_l; all of them or, on an error, none.
+
+        ids: one for each photo; default "0", "1", ... counted on from the photos in the gallery.
+        fingerprint: `MLRM.fingerprint()` of the model that computed them. A gallery that starts without one can be
+        searched by features only.
+        region_weight_power: p of the distance, for a gallery that starts here.
+        Raises `FeatureShapeError` where shapes differ from the gallery's, `FeatureValueError` for NaN, infinity, values
+        beyond float16 and weights below 0, `DuplicateIdError`.
+        """
+        block = feature_block(features)
+        with self._writing:
+            ids = [str(len(self) + i) for i in range(len(block))] if ids is None else list(ids)
+            block.validate(ids)
+            gallery = self._gallery_for(block, fingerprint or EXTERNAL, region_weight_power)
+            if fingerprint is not None:
+                gallery.check_model(fingerprint)
+            with gallery.writer() as writer:
+                writer.add(block, ids, metadata=[(metadata or {}).get(id_) for id_ in ids])
+        return AddReport(tuple(ids), 0, ())
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove photos for good; raises `UnknownIdError` if one isn't there, and then removes none."""
+        with self._writing:
+            gallery = Gallery.open(self.path)
+            with gallery.writer() as writer:
+                writer.remove(ids)
+
+    @overload
+    def search(self, sketch: ImageSource, top_k: int = 10) -> SearchResult: ...
+    @overload
+    def search(self, sketch: list[ImageSource], top_k: int = 10) -> list[SearchResult]: ...
+    def search(self, sketch: Any, top_k: int = 10) -> SearchResult | list[SearchResult]:
+        """The `top_k` photos nearest to a sketch, exact, by (distance, id); all of them if there are fewer.
+
+        sketch: a path, a PIL image, an array or encoded bytes; a list of these gives a list of results.
+        Raises `ImageError` for a sketch that can't be decoded, `QueryError` for a `top_k` below 1, and
+        `ModelMismatchError` for a gallery of features computed elsewhere.
+        """
+        _check_top_k(top_k)
+        many = isinstance(sketch, (list, tuple))
+        images = [load_image(one) for one in (sketch if many else [sketch])]
+        if (gallery := self.gallery) is not None:
+            gallery.check_model(self.encoder.fingerprint)
+        results = self._search(encode(self.encoder, images, "sketch"), top_k, images) if images else []
+        return results if many else results[0]
+
+    def search_features(self, features: Features, top_k: int = 10) -> list[SearchResult]:
+        """As `search`, for features of Q sketches computed elsewhere; a list of one result for each.
+
+        Raises `FeatureShapeError` where shapes differ from the gallery's and `FeatureValueError` for NaN, infinity and
+        weights below 0.
+        """
+        _check_top_k(top_k)
+        queries = features.map(lambda tensor: tensor.detach().to("cpu").float())
+        for name, tensor in (("level weights", queries.level_weights), ("region weights", queries.region_weights)):
+            if (tensor < 0).any():
+                raise FeatureValueError(f"the query's {name} go down to {float(tensor.min())}; expected 0 or more")
+        for tensor in (*queries.levels, queries.region_weights, queries.level_weights):
+            if not tensor.isfinite().all():
+                raise FeatureValueError("the query's features hold NaN or infinity; expected finite float32 values")
+        return self._search(queries, top_k, [None] * len(queries))
+
+    def _search(self, queries: Features, top_k: int, images: Sequence[Image.Image | None]) -> list[SearchResult]:
+        gallery, found = self.gallery, feature_block(queries).shapes
+        if gallery is None:
+            return [make_result(None, queries[i : i + 1], [], image) for i, image in enumerate(images)]
+        expected = gallery.meta.shapes
+        if (expected.regions, expected.level_dims) != (found.regions, found.level_dims):
+            raise FeatureShapeError(f"the query has {found}; {self.path} holds {expected}: use the gallery's model")
+        hits = search_snapshot(gallery.snapshot(), queries, top_k, gallery.meta.region_weight_power, self.device)
+        return [make_result(gallery, queries[i : i + 1], hits[i], image) for i, image in enumerate(images)]
+
+    def _gallery_for(
+        self, block: FeatureBlock, fingerprint: str | None = None, region_weight_power: int | None = None
+    ) -> Gallery:
+        """The gallery, created for these shapes if this is the first photo; by default one of this model."""
+        gallery = self.gallery
+        if gallery is None:
+            own = fingerprint in (None, self.encoder.fingerprint)
+            gallery = self._gallery = Gallery.create(
+                self.path,
+                shapes=block.shapes,
+                model_fingerprint=fingerprint or self.encoder.fingerprint,
+                model_name=self.encoder.name if own else "",
+                region_weight_power=region_weight_power or self.encoder.region_weight_power,
+            )
+        return gallery
+
+
+def _check_top_k(top_k: int) -> None:
+    if not isinstance(top_k, int) or top_k < 1:
+        raise QueryError(f"top_k is {top_k!r}; expected a whole number of at least 1")
+
+
+def _no_progress(done: int, total: int) -> None:
+    """Progress nobody asked for."""

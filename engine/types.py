@@ -1,0 +1,101 @@
+"""What the engine returns: results that explain themselves."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, overload
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    from engine.explain import Explanation
+
+
+@dataclass(frozen=True)
+class Match:
+    """A photo found. `rank` counts from 1; lower `distance` is nearer; `path` is None for a photo added from memory."""
+
+    id: str
+    distance: float
+    rank: int
+    path: str | None
+    metadata: Mapping[str, Any] | None
+    _explain: "Callable[[Match], Explanation]" = field(repr=False, compare=False)
+
+    def explain(self) -> "Explanation":
+        """Why it is near: the R x L contributions that sum to the distance, and both images' region heat maps."""
+        return self._explain(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Id, distance, rank, path and metadata, ready for JSON."""
+        return {
+            "id": self.id,
+            "distance": self.distance,
+            "rank": self.rank,
+            "path": self.path,
+            "metadata": self.metadata,
+        }
+
+
+@dataclass(frozen=True)
+class SearchResult(Sequence[Match]):
+    """The matches of one sketch, nearest first."""
+
+    matches: tuple[Match, ...]
+    _draw: Callable[["SearchResult", str | None], Image.Image] = field(repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.matches)
+
+    @overload
+    def __getitem__(self, index: int) -> Match: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Match, ...]: ...
+    def __getitem__(self, index: int | slice) -> Match | tuple[Match, ...]:
+        return self.matches[index]
+
+    def __iter__(self) -> Iterator[Match]:
+        return iter(self.matches)
+
+    def __repr__(self) -> str:
+        lines = [f"{match.rank:>4}  {match.distance:.6f}  {match.id}" for match in self.matches]
+        return "\n".join([f"SearchResult of {len(self)} matches", *lines])
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """The matches as dicts, ready for JSON."""
+        return [match.to_dict() for match in self.matches]
+
+    def draw(self, truth: str | None = None) -> Image.Image:
+        """A picture of the sketch and the photos in order, with their region heat maps (as the paper's figure 6).
+
+        truth: the id of the right photo, if known; it gets a green frame and the others a red one.
+        """
+        return self._draw(self, truth)
+
+    def save(self, path: str | os.PathLike[str], truth: str | None = None) -> None:
+        """Write `draw(truth)` to a file."""
+        self.draw(truth).save(path)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A photo that was not added, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """What became of the photos given to `add`."""
+
+    added: tuple[str, ...]
+    """Ids of the photos added now."""
+    already: int
+    """Photos that were in the gallery before."""
+    skipped: tuple[Skipped, ...]
+
+    def __repr__(self) -> str:
+        lines = [f"  {skip.source}: {skip.reason}" for skip in self.skipped]
+        counts = f"{len(self.added)} added, {self.already} there already, {len(self.skipped)} skipped"
+        return "\n".join([counts, *lines])
