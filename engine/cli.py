@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from engine.types import AddReport, SearchResult
 from mlrm.cli import errors_shown, progress_bar, say
@@ -41,7 +42,8 @@ def index(
         report = retriever.add(photos, progress=lambda done, total: progress("index", done, total))
     _show(report)
     say(f"{gallery}: {len(retriever)} photos, {time.perf_counter() - started:.1f} s")
-    say(f"next: python -m engine search SKETCH --gallery {gallery} --out result.png")
+    if len(retriever):
+        say(f"next: python -m engine search SKETCH --gallery {gallery} --out result.png")
 
 
 @app.command(epilog="Example: python -m engine search sketch.png --gallery my.gallery --top-k 5 --out result.png")
@@ -69,7 +71,9 @@ def search(
     if out:
         result.save(out)
         say(f"picture: {out}")
-    if explain and len(result):
+    if explain and not len(result):
+        say(f"no explanation written: {gallery} holds no photos")
+    elif explain:
         result[0].explain().save(explain)
         say(f"explanation of {result[0].id}: {explain}")
 
@@ -82,19 +86,22 @@ def info(gallery: GalleryOption = Path("my.gallery")) -> None:
 
     found = Gallery.open(gallery).info()
     table = Table(show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
     rows = {
         "photos": found.photos,
         "rows of removed photos": found.dead_rows,
         "segments": found.segments,
         "on disk": f"{found.bytes_on_disk / 1e6:.1f} MB",
         "features": found.meta.shapes,
-        "model": f"{found.meta.model_name} {found.meta.model_fingerprint[:16]}",
+        "model": found.meta.model_name or "of another program",
+        "fingerprint of the model": found.meta.model_fingerprint,
         "power of region weights": found.meta.region_weight_power,
         "format": found.meta.format_version,
         "commits": found.generation,
     }
     for name, value in rows.items():
-        table.add_row(name, str(value))
+        table.add_row(name, Text(str(value)))
     Console().print(table)
 
 
@@ -109,7 +116,8 @@ def doctor() -> None:
         table.add_column(column)
     findings = examine()
     for finding in findings:
-        table.add_row({True: "[green]ok[/]", False: "[red]no[/]", None: "-"}[finding.works], finding.name, finding.text)
+        mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "-"}[finding.works]
+        table.add_row(mark, finding.name, Text(finding.text))
     Console().print(table)
     if any(finding.works is False for finding in findings):
         raise typer.Exit(1)
@@ -142,8 +150,10 @@ def _show(report: AddReport) -> None:
 
 def _table(result: SearchResult) -> Table:
     table = Table()
-    for column in ("rank", "distance", "photo"):
-        table.add_column(column, justify="left" if column == "photo" else "right")
+    table.add_column("rank", justify="right")
+    table.add_column("distance", justify="right")
+    table.add_column("photo", overflow="fold")
     for match in result:
-        table.add_row(str(match.rank), f"{match.distance:.6f}", match.id)
+        # As Text: an id in brackets is no markup.
+        table.add_row(str(match.rank), f"{match.distance:.6f}", Text(match.id))
     return table

@@ -4,6 +4,7 @@ The ranking is by (canonical distance, id), whatever the segments, chunks or dev
 photos that its bound proves farther than the k nearest.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from kernels.reference import canonical_distance, pair_distance
 from mlrm.features import Features
 
 CHUNK_ROWS = 1024
-"""Gallery rows converted to float32 at a time: 64 MB at 10,368 channels of L, R."""
+"""Gallery rows converted to float32 at a time: 42 MB at 10,368 values a photo."""
 QUERY_CHUNK = 64
 
 
@@ -43,7 +44,7 @@ def search_snapshot(
         chunk = queries[start : start + QUERY_CHUNK]
         screened, heaviest = _screen(snapshot, chunk, region_weight_power, device)
         for number, distances in enumerate(screened):
-            candidates = _candidates(distances, top_k, relative_error(queries), underflow_error(queries, heaviest))
+            candidates = _candidates(distances, top_k, relative_error(chunk), underflow_error(chunk, heaviest))
             places = _places(snapshot, candidates)
             exact = _rescore(chunk[number : number + 1], places, region_weight_power)
             hits = [Hit(id_, d, segment, row) for (segment, row, id_), d in zip(places, exact, strict=True)]
@@ -66,12 +67,16 @@ def relative_error(features: Features) -> float:
 def underflow_error(features: Features, heaviest: float) -> float:
     """Bound on what squares and products below float32's normal range add to a distance.
 
+    heaviest: at least max(1, level weight) * max(1, region weight) ** p, for all images.
+
     A square errs by at most 2^-126 (flushed to zero), C of them move a norm by less than sqrt(C) 2^-63, and that
-    counts with a weight of at most `heaviest`. Products of weights err by 2^-126 more, times norms below 2^64.
+    counts with a weight of at most `heaviest`. Each of the up to five steps to a weighted norm errs by 2^-126 more,
+    times its other factors: weights of at most `heaviest`, and a norm below 2^64, or its square would overflow.
+    2^-58 is more than five times 2^-62, and the rest covers what the relative error adds to all of this.
     """
     channels = max(level.shape[2] for level in features.levels)
     terms = features.level_weights.shape[1] * features.level_weights.shape[2]
-    return terms * (heaviest * float(channels**0.5) / 2**63 + 1 / 2**60)
+    return terms * heaviest * (math.sqrt(channels) / 2**63 + 1 / 2**58)
 
 
 def _candidates(distances: NDArray[np.float32], top_k: int, relative: float, absolute: float) -> NDArray[np.int64]:
@@ -90,10 +95,11 @@ def _candidates(distances: NDArray[np.float32], top_k: int, relative: float, abs
 def _screen(
     snapshot: GallerySnapshot, queries: Features, region_weight_power: int, device: torch.device
 ) -> tuple[NDArray[np.float32], float]:
-    """Float32 distances [Q, G] to the living photos, in the order of the snapshot's ids, and a bound of w[r, l]."""
+    """Float32 distances [Q, G] to the living photos, in the order of the snapshot's ids, and `heaviest`."""
     query = queries.to(device)
     distances = [np.empty((len(queries), 0), np.float32)]
-    level_weight, region_weight = float(query.level_weights.max()), float(query.region_weights.max())
+    level_weight = max(1.0, float(query.level_weights.max()))
+    region_weight = max(1.0, float(query.region_weights.max()))
     for segment in snapshot.segments:
         for start in range(0, len(segment.live_rows), CHUNK_ROWS):
             photos = rows_of(segment, segment.live_rows[start : start + CHUNK_ROWS]).to(device)
@@ -132,7 +138,7 @@ def rows_of(segment: SegmentView, rows: NDArray[np.int64]) -> Features:
     """The stored features of some rows, as float32 (which holds float16 exactly)."""
 
     def read(array: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(array[rows].astype(np.float32))
+        return torch.from_numpy(array[rows]).float()
 
     return Features(
         tuple(read(level) for level in segment.levels), read(segment.region_weights), read(segment.level_weights)

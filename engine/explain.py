@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engine.picture import draw_explanation
+from engine.types import save_picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,5 +34,5 @@ class Explanation:
         return draw_explanation(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `draw()` to a file."""
-        self.draw().save(path)
+        """Write `draw()` to a file; raises `EngineError` where that can't be done."""
+        save_picture(self.draw(), path)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +16,7 @@ from engine.gallery import FeatureBlock, Gallery, GalleryWriter
 from engine.sources import Photo, Source, decode
 from engine.types import AddReport, Skipped
 from mlrm.features import Features
-from mlrm.transforms import image_to_tensor, to_square
+from mlrm.transforms import image_to_tensor
 
 SEGMENT_PHOTOS = 512
 """Photos committed at a time: what a kill may cost."""
@@ -37,6 +36,10 @@ class Ingest:
         self._encoder, self._gallery, self._gallery_for = encoder, gallery, gallery_for
         self._writer: GalleryWriter | None = None
         self._stack = ExitStack()
+        # The segment in the making: its photos, the features of those encoded, the images of the others.
+        self._photos: list[Photo] = []
+        self._features: list[Features] = []
+        self._images: list[Image.Image] = []
 
     def __enter__(self) -> Self:
         if self._gallery is not None:
@@ -50,41 +53,52 @@ class Ingest:
 
     def run(self, sources: list[Source], metadata: Mapping[str, Mapping[str, Any]], progress: Progress) -> AddReport:
         """Add what isn't there already; report what was skipped and why."""
-        known = {} if self._gallery is None else {id_: r.path for id_, r in self._gallery.existing().items()}
+        known = {} if self._gallery is None else self._gallery.existing()
         # A file under its id at the same path is not decoded again: this is how an interrupted `add` goes on.
-        new = [s for s in sources if s.id is None or s.path is None or known.get(s.id) != s.path]
+        new = [s for s in sources if s.path is None or s.id not in known or known[s.id].path != s.path]
         already, added = len(sources) - len(new), list[str]()
         skipped: list[Skipped] = []
-        waiting: list[Photo] = []
-        taken: dict[str, str | None] = dict(known)
-        for done, (source, photo) in enumerate(decode(new, 4 * ENCODE_BATCH, os.cpu_count() or 1), already + 1):
+        paths = {id_: record.path for id_, record in known.items()}
+        decoded = decode(new, self._encoder.image_size, 4 * ENCODE_BATCH, os.cpu_count() or 1)
+        for done, (source, photo) in enumerate(decoded, already + 1):
             if isinstance(photo, ImageError):
                 skipped.append(Skipped(str(source), photo.reason))
-            elif photo.id in known and known[photo.id] is None and source.path is None:
+            elif photo.id in known and known[photo.id].content_hash == photo.content_hash:
                 already += 1
-            elif photo.id in taken:
-                holder = taken[photo.id] or "an image from memory"
+            elif photo.id in paths:
+                holder = paths[photo.id] or "an image from memory"
                 skipped.append(
-                    Skipped(str(source), f"the id {photo.id!r} is taken by {holder}; give another with ids=[...]")
+                    Skipped(str(source), f"the id {photo.id!r} is taken by {holder}; rename it or give ids=[...]")
                 )
             else:
-                taken[photo.id] = source.path
-                waiting.append(self._shrunk(photo))
-                if len(waiting) == SEGMENT_PHOTOS:
-                    added += self._commit(waiting, metadata)
-                    waiting.clear()
+                paths[photo.id] = source.path
+                added += self._take(photo, metadata)
             progress(done, len(sources))
-        added += self._commit(waiting, metadata)
+        added += self._commit(metadata)
         return AddReport(tuple(added), already, tuple(skipped))
 
-    def _shrunk(self, photo: Photo) -> Photo:
-        """The photo at the encoder's size: 512 full-size photos would be too much memory to wait with."""
-        return replace(photo, image=to_square(photo.image, self._encoder.image_size))
+    def _take(self, photo: Photo, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Encode the photo with others, as soon as a batch is full; returns the ids committed by that, if any."""
+        self._photos.append(photo)
+        self._images.append(photo.image)
+        if len(self._photos) == SEGMENT_PHOTOS:
+            return self._commit(metadata)
+        if len(self._images) == ENCODE_BATCH:
+            self._encode()
+        return []
 
-    def _commit(self, photos: list[Photo], metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        if not photos:
+    def _encode(self) -> None:
+        self._features.append(encode(self._encoder, self._images, "photo"))
+        self._images.clear()
+
+    def _commit(self, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Store the photos taken since the last commit; returns their ids."""
+        if not self._photos:
             return []
-        block = feature_block(encode(self._encoder, (photo.image for photo in photos), "photo"))
+        if self._images:
+            self._encode()
+        photos, block = self._photos, feature_block(Features.cat(self._features))
+        self._photos, self._features = [], []
         if self._writer is None:
             self._writer = self._stack.enter_context(self._gallery_for(block).writer())
         ids = [photo.id for photo in photos]

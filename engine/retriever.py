@@ -10,12 +10,12 @@ from PIL import Image
 
 from engine.encoders import Encoder
 from engine.encoders.torch_encoder import TorchEncoder
-from engine.errors import FeatureShapeError, FeatureValueError, QueryError
+from engine.errors import ConfigError, FeatureShapeError, FeatureValueError, InvalidPhotoError, QueryError
 from engine.exact import search_snapshot
 from engine.gallery import FeatureBlock, Gallery
 from engine.ingest import Ingest, Progress, encode, feature_block
 from engine.results import make_result
-from engine.sources import expand
+from engine.sources import Source, expand
 from engine.types import AddReport, SearchResult
 from mlrm.devices import find_device
 from mlrm.features import Features
@@ -45,7 +45,7 @@ class Retriever:
     ) -> None:
         self.device = find_device(device)
         self.encoder: Encoder = TorchEncoder(model, self.device)
-        self.path = Path(gallery)
+        self.path = Path(gallery).absolute()  # so that a later change of directory does no harm
         self._writing = threading.Lock()
         self._gallery = Gallery.open(self.path) if Gallery.exists(self.path) else None
         if self._gallery is not None and self._gallery.meta.model_fingerprint != EXTERNAL:
@@ -77,15 +77,21 @@ class Retriever:
         photos: a folder (all images below it; ids are their paths relative to it), a file (its name), a PIL image, an
         array [H, W, 3] or [H, W] (uint8, or float in 0..1), encoded bytes, or a list of these. Images from memory get
         an id made of their content unless `ids` are given, one for each photo.
-        metadata: for an id, a dict that JSON can hold.
+        metadata: for some ids, a dict that JSON can hold.
         progress: called with the number of photos handled and their total.
 
         Interrupted at any moment, at most the last 512 photos are lost; the same call again goes on from there.
-        Raises `NoImagesError` for a folder without images and `GalleryLockedError` if another process is writing.
+        Raises `NoImagesError` for a folder without images, `ImageError` for a path that isn't there,
+        `InvalidPhotoError` for ids or metadata that don't fit the photos, `ModelMismatchError` for a gallery of another
+        model and `GalleryLockedError` if another process is writing.
         """
-        sources = expand(photos, ids)
-        with self._writing, Ingest(self.encoder, self.gallery, self._gallery_for) as ingest:
-            return ingest.run(sources, metadata or {}, progress or _no_progress)
+        sources, metadata = expand(photos, ids), metadata or {}
+        _check_metadata(sources, metadata)
+        with self._writing:
+            if (gallery := self.gallery) is not None:
+                gallery.check_model(self.encoder.fingerprint)
+            with Ingest(self.encoder, gallery, self._gallery_for) as ingest:
+                return ingest.run(sources, metadata, progress or _no_progress)
 
     def add_features(
         self,
@@ -94,34 +100,39 @@ class Retriever:
         metadata: Mapping[str, Mapping[str, Any]] | None = None,
         *,
         fingerprint: str | None = None,
-        region_weight_power: int = 1,
+        region_weight_power: int | None = None,
     ) -> AddReport:
         """Add photos by features computed elsewhere, of any R, L, C_l; all of them or, on an error, none.
 
-        ids: one for each photo; default "0", "1", ... counted on from the photos in the gallery.
+        ids: one for each photo; default "0", "1", ... counted on from all photos the gallery ever had.
         fingerprint: `MLRM.fingerprint()` of the model that computed them. A gallery that starts without one can be
         searched by features only.
-        region_weight_power: p of the distance, for a gallery that starts here.
+        region_weight_power: p of the distance, 1 or 2, which a gallery keeps; default: what it has, and for one that
+        starts here 1, or the model's own where `fingerprint` is this model's.
         Raises `FeatureShapeError` where shapes differ from the gallery's, `FeatureValueError` for NaN, infinity, values
-        beyond float16 and weights below 0, `DuplicateIdError`.
+        beyond float16 and weights below 0, `DuplicateIdError`, `ModelMismatchError`, and `ConfigError` for another p.
         """
         block = feature_block(features)
+        if region_weight_power not in (None, 1, 2):
+            raise ConfigError(f"region_weight_power is {region_weight_power!r}; expected 1 or 2")
         with self._writing:
-            ids = [str(len(self) + i) for i in range(len(block))] if ids is None else list(ids)
+            ids = self._next_ids(len(block)) if ids is None else list(ids)
             block.validate(ids)
             gallery = self._gallery_for(block, fingerprint or EXTERNAL, region_weight_power)
             if fingerprint is not None:
                 gallery.check_model(fingerprint)
+            if region_weight_power not in (None, power := gallery.meta.region_weight_power):
+                raise ConfigError(f"region_weight_power is {region_weight_power}; expected {self.path}'s, {power}")
             with gallery.writer() as writer:
                 writer.add(block, ids, metadata=[(metadata or {}).get(id_) for id_ in ids])
         return AddReport(tuple(ids), 0, ())
 
-    def remove(self, ids: Sequence[str]) -> None:
-        """Remove photos for good; raises `UnknownIdError` if one isn't there, and then removes none."""
+    def remove(self, ids: str | Sequence[str]) -> None:
+        """Remove photos for good, by one id or several; raises `UnknownIdError` for an unknown one and removes none."""
         with self._writing:
             gallery = Gallery.open(self.path)
             with gallery.writer() as writer:
-                writer.remove(ids)
+                writer.remove([ids] if isinstance(ids, str) else ids)
 
     @overload
     def search(self, sketch: ImageSource, top_k: int = 10) -> SearchResult: ...
@@ -131,8 +142,8 @@ class Retriever:
         """The `top_k` photos nearest to a sketch, exact, by (distance, id); all of them if there are fewer.
 
         sketch: a path, a PIL image, an array or encoded bytes; a list of these gives a list of results.
-        Raises `ImageError` for a sketch that can't be decoded, `QueryError` for a `top_k` below 1, and
-        `ModelMismatchError` for a gallery of features computed elsewhere.
+        Raises `ImageError` for a sketch that can't be decoded, `QueryError` for a `top_k` below 1, `FeatureValueError`
+        for a model whose features aren't finite, and `ModelMismatchError` for a gallery of features computed elsewhere.
         """
         _check_top_k(top_k)
         many = isinstance(sketch, (list, tuple))
@@ -150,16 +161,11 @@ class Retriever:
         """
         _check_top_k(top_k)
         queries = features.map(lambda tensor: tensor.detach().to("cpu").float())
-        for name, tensor in (("level weights", queries.level_weights), ("region weights", queries.region_weights)):
-            if (tensor < 0).any():
-                raise FeatureValueError(f"the query's {name} go down to {float(tensor.min())}; expected 0 or more")
-        for tensor in (*queries.levels, queries.region_weights, queries.level_weights):
-            if not tensor.isfinite().all():
-                raise FeatureValueError("the query's features hold NaN or infinity; expected finite float32 values")
         return self._search(queries, top_k, [None] * len(queries))
 
     def _search(self, queries: Features, top_k: int, images: Sequence[Image.Image | None]) -> list[SearchResult]:
         gallery, found = self.gallery, feature_block(queries).shapes
+        _check_query(queries)
         if gallery is None:
             return [make_result(None, queries[i : i + 1], [], image) for i, image in enumerate(images)]
         expected = gallery.meta.shapes
@@ -180,14 +186,49 @@ class Retriever:
                 shapes=block.shapes,
                 model_fingerprint=fingerprint or self.encoder.fingerprint,
                 model_name=self.encoder.name if own else "",
-                region_weight_power=region_weight_power or self.encoder.region_weight_power,
+                region_weight_power=region_weight_power or (self.encoder.region_weight_power if own else 1),
             )
+        elif fingerprint is None:  # another process may have made it meanwhile
+            gallery.check_model(self.encoder.fingerprint)
         return gallery
+
+    def _next_ids(self, count: int) -> list[str]:
+        """Numbers that no photo here ever had as its default id: what was removed is counted too."""
+        info = None if self.gallery is None else self.gallery.info()
+        first = 0 if info is None else info.photos + info.dead_rows
+        return [str(first + number) for number in range(count)]
 
 
 def _check_top_k(top_k: int) -> None:
-    if not isinstance(top_k, int) or top_k < 1:
-        raise QueryError(f"top_k is {top_k!r}; expected a whole number of at least 1")
+    if type(top_k) is not int or top_k < 1:  # True is an int, but no number of photos
+        raise QueryError(f"top_k is {top_k!r}; expected an int of at least 1")
+
+
+def _check_query(queries: Features) -> None:
+    """Raise `FeatureValueError` for what would make a distance meaningless."""
+    levels = {f"level {number}": level for number, level in enumerate(queries.levels)}
+    weights = {"region weights": queries.region_weights, "level weights": queries.level_weights}
+    for name, tensor in (levels | weights).items():
+        if not tensor.isfinite().all():
+            raise FeatureValueError(
+                f"the query's {name} hold NaN or infinity; expected finite float32 values: check the model they come "
+                "from"
+            )
+        if name in weights and (tensor < 0).any():
+            raise FeatureValueError(
+                f"the query's {name} go down to {float(tensor.min()):.4g}; expected 0 or more: check the model they "
+                "come from"
+            )
+
+
+def _check_metadata(sources: Sequence[Source], metadata: Mapping[str, Any]) -> None:
+    """Raise `InvalidPhotoError` for metadata of an id that none of the photos has, a slip that would lose it."""
+    ids = {source.id for source in sources}
+    # An id made of an image's content is known once it is decoded.
+    if None not in ids and (unknown := [id_ for id_ in metadata if id_ not in ids]):
+        raise InvalidPhotoError(
+            f"metadata was given for {unknown[0]!r}, which is no photo's id; expected ids such as {sources[0].id!r}"
+        )
 
 
 def _no_progress(done: int, total: int) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import ImageError, InvalidPhotoError, NoImagesError
-from mlrm.images import content_hash, find_images, load_image
+from mlrm.errors import ImageUnreadableError
+from mlrm.images import content_hash, find_images, load_image, unreadable
+from mlrm.transforms import to_square
 
 PREVIEW_SIDE = 256
+_ONE = (str, os.PathLike, bytes, Image.Image, np.ndarray)
 _EXPECTED = "a folder, a file, a PIL image, an array, bytes, or a list of these"
 
 
@@ -28,12 +32,14 @@ class Source:
     content: Any
 
     def __str__(self) -> str:
-        return self.path or self.id or f"{type(self.content).__name__} from memory"
+        name = self.path or self.id or f"{type(self.content).__name__} from memory"
+        # A file's name may be bytes that no encoding explains; people have to be able to print it.
+        return name.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo: RGB image, id, and the hash of its pixels."""
+    """A decoded photo: RGB image of the model's size, id, and the hash of its pixels as they were."""
 
     source: Source
     id: str
@@ -50,8 +56,8 @@ def expand(photos: Any, ids: Sequence[str] | None) -> list[Source]:
     name. Raises `NoImagesError` for a folder without images, `ImageError` for a path that isn't there,
     `InvalidPhotoError` for ids of another number.
     """
-    items = [photos] if _is_one(photos) else list(photos)
-    sources = [source for item in items for source in _expand_one(item)]
+    many = isinstance(photos, Iterable) and not isinstance(photos, _ONE)
+    sources = [source for item in (photos if many else [photos]) for source in _expand_one(item)]
     if ids is None:
         return sources
     if len(ids) != len(sources):
@@ -59,20 +65,20 @@ def expand(photos: Any, ids: Sequence[str] | None) -> list[Source]:
     return [Source(id_, source.path, source.content) for id_, source in zip(ids, sources, strict=True)]
 
 
-def _is_one(photos: Any) -> bool:
-    if isinstance(photos, (str, os.PathLike, bytes, Image.Image, np.ndarray)):
-        return True
-    if isinstance(photos, Iterable):
-        return False
-    raise InvalidPhotoError(f"can't add a {type(photos).__name__}; expected {_EXPECTED}")
-
-
 def _expand_one(item: Any) -> list[Source]:
+    if not isinstance(item, _ONE):
+        raise InvalidPhotoError(f"can't add a {type(item).__name__}; expected {_EXPECTED}")
     if not isinstance(item, (str, os.PathLike)):
         return [Source(None, None, item)]
-    path = Path(item).absolute()
-    if not path.is_dir():
-        return [Source(path.name, str(path), path)]
+    path = Path(item)
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            # Resolved, so that "../photos" and "photos" are one place; a linked file keeps its own name.
+            path = path.parent.resolve() / path.name
+            return [Source(path.name, str(path), path)]
+        path = path.resolve()
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise unreadable(str(path), error) from error
     found = find_images(path)
     if not found:
         raise NoImagesError(
@@ -81,14 +87,19 @@ def _expand_one(item: Any) -> list[Source]:
     return [Source(file.relative_to(path).as_posix(), str(file), file) for file in found]
 
 
-def decode(sources: Iterable[Source], ahead: int, workers: int) -> Iterator[tuple[Source, Photo | ImageError]]:
-    """Decode in order, some photos ahead of their use; a photo that can't be decoded comes as its error."""
+def decode(
+    sources: Iterable[Source], size: int, ahead: int, workers: int
+) -> Iterator[tuple[Source, Photo | ImageError]]:
+    """Decode in order, some photos ahead of their use; a photo that can't be decoded comes as its error.
+
+    Each is brought to [size, size] by the worker that decoded it: only `workers` photos are in memory at full size.
+    """
     remaining = iter(sources)
     with ThreadPoolExecutor(workers) as pool:
         pending: list[tuple[Source, Future[Photo]]] = []
         try:
             while True:
-                pending += [(s, pool.submit(_decode, s)) for s in islice(remaining, ahead - len(pending))]
+                pending += [(s, pool.submit(_decode, s, size)) for s in islice(remaining, ahead - len(pending))]
                 if not pending:
                     return
                 source, future = pending.pop(0)
@@ -100,11 +111,22 @@ def decode(sources: Iterable[Source], ahead: int, workers: int) -> Iterator[tupl
             pool.shutdown(cancel_futures=True)
 
 
-def _decode(source: Source) -> Photo:
+def _decode(source: Source, size: int) -> Photo:
+    if source.path is not None and not _is_text(source.path):
+        raise ImageUnreadableError(str(source), "has a name that is not valid Unicode; rename the file")
     image = load_image(source.content)
     digest = content_hash(image)
     preview = _preview(image) if source.path is None else None
-    return Photo(source, source.id or f"image-{digest[:16]}", image, digest, preview)
+    id_ = f"image-{digest[:16]}" if source.id is None else source.id
+    return Photo(source, id_, to_square(image, size), digest, preview)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _preview(image: Image.Image) -> bytes:

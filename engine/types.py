@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from PIL import Image
 
+from engine.errors import EngineError
+
 if TYPE_CHECKING:
     from engine.explain import Explanation
 
@@ -73,8 +75,8 @@ class SearchResult(Sequence[Match]):
         return self._draw(self, truth)
 
     def save(self, path: str | os.PathLike[str], truth: str | None = None) -> None:
-        """Write `draw(truth)` to a file."""
-        self.draw(truth).save(path)
+        """Write `draw(truth)` to a file; raises `EngineError` where that can't be done."""
+        save_picture(self.draw(truth), path)
 
 
 @dataclass(frozen=True)
@@ -99,3 +101,14 @@ class AddReport:
         lines = [f"  {skip.source}: {skip.reason}" for skip in self.skipped]
         counts = f"{len(self.added)} added, {self.already} there already, {len(self.skipped)} skipped"
         return "\n".join([counts, *lines])
+
+
+def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a picture to a file, of the kind its name ends in; raises `EngineError` where that can't be done."""
+    try:
+        picture.save(path)
+    except (OSError, ValueError) as error:  # ValueError: an ending that Pillow doesn't know
+        raise EngineError(
+            f"can't write the picture {os.fspath(path)}: {error}; give a name that ends in .png or .jpg, in a folder "
+            "that exists and may be written"
+        ) from error

@@ -11,6 +11,8 @@ import argparse
 import io
 import os
 import pickle
+import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -94,7 +96,7 @@ def load(path: str | os.PathLike[str], *, preset: Literal["paper", "authors"] | 
     if content.get("format") == FORMAT:
         if preset is not None:
             raise CheckpointError(f"{path.name} carries its configuration; preset={preset!r} is for the authors' .pkl")
-        return _build(path, content["config"], content["state"])
+        return _build(path, content.get("config"), content.get("state"))
     state = content.get("model")
     if not isinstance(state, Mapping) or not any(str(key).startswith("nets.0.") for key in state):
         raise CheckpointError(
@@ -116,7 +118,7 @@ def load_training(path: str | os.PathLike[str]) -> tuple[MLRM, dict[str, Any]]:
     content = read_pickle(Path(path))
     if content.get("format") != FORMAT or not isinstance(content.get("training"), dict):
         raise CheckpointError(f"{path} holds no training state; expected the last.pt that mlrm.train writes")
-    return _build(Path(path), content["config"], content["state"]), content["training"]
+    return _build(Path(path), content.get("config"), content.get("state")), content["training"]
 
 
 def _load_safetensors(path: Path) -> MLRM:
@@ -134,7 +136,12 @@ def _load_safetensors(path: Path) -> MLRM:
     return _build(path, metadata["config"], state)
 
 
-def _build(path: Path, config: str, state: Mapping[str, Tensor]) -> MLRM:
+def _build(path: Path, config: object, state: object) -> MLRM:
+    if not isinstance(config, str) or not isinstance(state, Mapping):
+        raise CheckpointError(
+            f"{path.name} has a {type(config).__name__} as 'config' and a {type(state).__name__} as 'state'; expected "
+            "JSON text and a dict of tensors, as mlrm.checkpoint.save writes them"
+        )
     try:
         model = MLRM(MLRMConfig.from_json(config))
         model.load_state_dict(state)
@@ -205,16 +212,24 @@ def read_pickle(path: Path) -> dict[str, Any]:
                 file.seek(0)
                 content = _load_torch(file)
     except pickle.UnpicklingError as error:
-        first_line = str(error).strip().splitlines()[0]
         raise CheckpointError(
-            f"{path.name} was not read: {first_line}. Expected tensors and plain values only; if you trust its source, "
-            "load it in a program of your own and save the state dict alone"
+            f"{path.name} was not read: {_refusal(error)}. Expected tensors and plain values only; if you trust its "
+            "source, load it in a program of your own and save the state dict alone"
         ) from error
     except Exception as error:  # a damaged pickle can raise anything
         raise CheckpointError(f"{path.name} is damaged or not a checkpoint: {type(error).__name__}: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path.name} holds a {type(content).__name__}; expected a dict")
     return content
+
+
+def _refusal(error: pickle.UnpicklingError) -> str:
+    """What the pickle asked for, without torch's advice around it (to try again and let code run)."""
+    text = str(error)
+    if asked := re.search(r"GLOBAL (\S+)", text):
+        return f"it asks for {asked[1]}"
+    reason = re.search(r"WeightsUnpickler error:\s*(.+)", text)
+    return (reason[1] if reason else text.strip().partition("\n")[0]).rstrip(". ")
 
 
 def _load_torch(file: Any) -> Any:
@@ -227,7 +242,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         allowed = {
-            ("collections", "OrderedDict"): dict,
+            ("collections", "OrderedDict"): OrderedDict,
             ("argparse", "Namespace"): argparse.Namespace,
             ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
             ("torch.storage", "_load_from_bytes"): lambda content: _load_torch(io.BytesIO(content)),

@@ -44,7 +44,8 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     )  # fmt: skip
-    with Progress(*columns, console=stderr, transient=True) as progress:
+    # Without a terminal there is nothing to redraw: a log gets no bars, and no empty lines in their place.
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         task: Any = None
         stage = ""
 

@@ -4,6 +4,8 @@ import torch
 
 from mlrm.errors import ConfigError
 
+_EXPECTED = "device is {!r}; expected auto, cpu, cuda or cuda:N"
+
 
 def find_device(name: str) -> torch.device:
     """The device called `name`; "auto" is a GPU if there is one. Raises `ConfigError` for one that isn't there."""
@@ -12,7 +14,9 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N") from error
+        raise ConfigError(_EXPECTED.format(name)) from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(_EXPECTED.format(name))
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise ConfigError(
             f"device {name!r} was asked for and torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; use "

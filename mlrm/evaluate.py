@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from mlrm.datasets import PairDataset, check, read_pairs
 from mlrm.devices import find_device
 from mlrm.errors import ConfigError, DatasetError
 from mlrm.features import Features
-from mlrm.images import load_image
+from mlrm.images import find_images, load_image
 from mlrm.model import MLRM, Domain
 from mlrm.transforms import image_to_tensor
 
@@ -44,8 +44,16 @@ class Evaluation:
         return {"data": self.name, "split": self.split} | self.accuracy.to_dict() | times
 
 
-def evaluate(model: MLRM, dataset: PairDataset, device: torch.device, progress: Any, *, batch: int = 16) -> Evaluation:
-    """Search every sketch's photo among all photos of `dataset`.
+def evaluate(
+    model: MLRM,
+    dataset: PairDataset,
+    device: torch.device,
+    progress: Callable[[str, int, int], None],
+    *,
+    distractors: Sequence[Path] = (),
+    batch: int = 16,
+) -> Evaluation:
+    """Search every sketch's photo among all photos of `dataset` and the `distractors`.
 
     model: in eval mode, on `device`. progress: called with (what, done, total).
     """
@@ -64,13 +72,13 @@ def evaluate(model: MLRM, dataset: PairDataset, device: torch.device, progress: 
         seconds += time.perf_counter() - begin
         return result
 
-    sketch, photo = features(dataset.sketches, "sketch"), features(dataset.photos, "photo")
+    sketch, photo = features(dataset.sketches, "sketch"), features([*dataset.photos, *distractors], "photo")
     started = time.perf_counter()
     rank = ranks(sketch, photo, dataset.photo_of, model.config.region_weight_power)
     retrieval = time.perf_counter() - started
     names = [path.relative_to(dataset.root).as_posix() for path in dataset.sketches]
     by_sketch = dict(zip(names, rank.tolist(), strict=True))
-    return Evaluation(dataset.name, dataset.split, accuracy(rank, len(dataset.photos)), by_sketch, seconds, retrieval)
+    return Evaluation(dataset.name, dataset.split, accuracy(rank, len(photo)), by_sketch, seconds, retrieval)
 
 
 def _run(model: MLRM, images: Tensor, domain: Domain, device: torch.device) -> Features:
@@ -83,6 +91,9 @@ def main(
     checkpoint: Annotated[Path | None, typer.Argument(help="Checkpoint; default: the one shipped.")] = None,
     data: Annotated[list[Path] | None, data_option("Folder of pairs; repeat for more.")] = None,
     split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    distractors: Annotated[
+        Path | None, typer.Option(help="Folder of further photos for every gallery.", exists=True, file_okay=False)
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
     save_ranks: Annotated[Path | None, typer.Option(help="Write each sketch's rank here, as JSON.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -94,6 +105,7 @@ def main(
         raise ConfigError(f"split is {split!r}; expected test or train")
     where = find_device(device)
     model = load(checkpoint or SHIPPED).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    further = find_images(distractors) if distractors else []
     results = []
     with progress_bar() as progress:
         for folder in data:
@@ -101,7 +113,7 @@ def main(
             say(dataset.summary())
             if errors := check(dataset):
                 raise DatasetError("files that can't be used; repair or remove them:\n" + "\n".join(map(str, errors)))
-            results.append(evaluate(model, dataset, where, progress))
+            results.append(evaluate(model, dataset, where, progress, distractors=further))
     Console().print(_table(results))
     summary = {
         "model": model.fingerprint(),

@@ -104,7 +104,7 @@ def find_images(folder: str | Path) -> list[Path]:
     folder = Path(folder)
 
     def refuse(error: OSError) -> None:
-        raise _unreadable(str(error.filename or folder), error) from error
+        raise unreadable(str(error.filename or folder), error) from error
 
     found = []
     for parent, folders, files in os.walk(folder, onerror=refuse):
@@ -141,7 +141,7 @@ def _load_file(path: Path, max_pixels: int) -> Image.Image:
             raise ImageUnreadableError(name, "is a pipe or device, expected an image file; save it to a file")
         stream = path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
     with stream:
         return _load_stream(stream, name, max_pixels)
 
@@ -261,14 +261,15 @@ def _decoding(name: str, max_pixels: int) -> Iterator[None]:
         ) from error
     except Exception as error:  # decoders raise SyntaxError, struct.error, IndexError, MemoryError, ...
         if isinstance(error, OSError) and error.errno is not None:  # from the system, not from the decoder
-            raise _unreadable(name, error) from error
+            raise unreadable(name, error) from error
         detail = str(error) or type(error).__name__
         raise ImageDecodeError(
             name, f"is truncated or damaged ({detail}), expected a whole image; fetch or save it again"
         ) from error
 
 
-def _unreadable(name: str, error: OSError | ValueError) -> ImageUnreadableError:
+def unreadable(name: str, error: OSError | ValueError) -> ImageUnreadableError:
+    """Return what the system's refusal means for people."""
     if isinstance(error, FileNotFoundError):
         return ImageUnreadableError(name, "doesn't exist; check the path")
     if isinstance(error, PermissionError):

@@ -83,11 +83,21 @@ def _local_losses(
             anchors.flatten(0, 1), candidates.flatten(0, 1), compute_mode="donot_use_mm_for_euclid_dist"
         )
         level_margin = margin * (1 + math.exp(-level))
-        margins = torch.where(same_photo, alpha * level_margin, level_margin)
+        margins = torch.full_like(distance, level_margin).masked_fill(same_photo, alpha * level_margin)
         hinge = (distance.diagonal()[:, None] - distance + margins).relu() / (size * (size - 1))
         instance = instance + hinge[~same_photo].sum()
         region = region + hinge[same_photo & off_diagonal].sum()
     return instance, region
+
+
+def map_similarity(maps: Tensor) -> Tensor:
+    """Mean cosine of the maps [B, R, h, w] of different regions; ours, see `TrainOptions.separate_steps`."""
+    regions = maps.shape[1]
+    if regions == 1:
+        return maps.new_zeros(())
+    directions = torch.nn.functional.normalize(maps.flatten(2), dim=2)
+    cosines = directions @ directions.transpose(1, 2)
+    return (cosines.sum((1, 2)) - regions).mean() / (regions * (regions - 1))
 
 
 def lama_overlap(maps: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from mlrm.checkpoint import load
@@ -40,6 +41,9 @@ def main(
     batch: int = TrainOptions.batch,
     lr: float = TrainOptions.lr,
     trunk_lr: float = TrainOptions.trunk_lr,
+    separate_steps: Annotated[
+        int, typer.Option(help="Steps in which the regions' maps are driven apart; 0: the paper's losses alone.")
+    ] = TrainOptions.separate_steps,
     average: float = TrainOptions.average,
     freeze_batch_norm: bool = TrainOptions.freeze_batch_norm,
     freeze_early: bool = TrainOptions.freeze_early,
@@ -56,11 +60,21 @@ def main(
     if cache_variants is None:
         cache_variants = 8 if where.type == "cpu" and freeze_early else 0
     options = TrainOptions(
-        epochs=epochs, batch=batch, lr=lr, trunk_lr=trunk_lr, average=average, freeze_batch_norm=freeze_batch_norm,
-        freeze_early=freeze_early, cache_variants=cache_variants, mixed_precision=mixed_precision,
-        evaluate_every=evaluate_every, seed=seed,
-    )  # fmt: skip
-    model = load(init) if init else MLRM(MLRMConfig.paper(**({"trunk": trunk} | json.loads(config))))
+        epochs=epochs,
+        batch=batch,
+        lr=lr,
+        trunk_lr=trunk_lr,
+        separate_steps=separate_steps,
+        average=average,
+        freeze_batch_norm=freeze_batch_norm,
+        freeze_early=freeze_early,
+        cache_variants=cache_variants,
+        mixed_precision=mixed_precision,
+        evaluate_every=evaluate_every,
+        seed=seed,
+    )
+    torch.manual_seed(seed)  # the model's random parts too
+    model = load(init) if init else MLRM(_config(trunk, config))
     if not init:
         load_trunk_weights(model, trunk_weights)
     out.mkdir(parents=True, exist_ok=True)
@@ -73,9 +87,14 @@ def main(
         (out / "options.json").write_text(
             json.dumps({"data": [path.name for path in data]} | asdict(options), indent=1)
         )
-        trainer.run()
+        trainer.run(say)
     say(f"best: {out / 'best.pt'}, log: {trainer.log.csv}, curve: {trainer.log.picture}")
     say(f"next: python -m mlrm.evaluate {out / 'best.pt'} --data {data[0]}")
+
+
+def _config(trunk: str, overrides: str) -> MLRMConfig:
+    MLRMConfig.from_json(overrides)  # says what is wrong with text that is no configuration
+    return MLRMConfig.paper(**({"trunk": trunk} | json.loads(overrides)))
 
 
 def _read(

@@ -18,7 +18,7 @@ from mlrm.datasets import PairDataset
 from mlrm.errors import ConfigError
 from mlrm.features import Features
 from mlrm.images import load_image
-from mlrm.losses import mlrm_losses
+from mlrm.losses import map_similarity, mlrm_losses
 from mlrm.model import MLRM, Domain, Network
 from mlrm.training_log import TrainingLog
 from mlrm.training_pairs import AugmentedImages, CachedEarlyMaps, TrainingPairs
@@ -38,6 +38,10 @@ class TrainOptions:
     trunk_lr: float = 1e-4
     weight_decay: float = 1e-4
     warmup_steps: int = 50
+    separate_steps: int = 300
+    """Steps in which the regions' maps are driven apart by their cosine, ever less, while the overlap penalties grow
+    to their full weight. LAMA's penalty alone keeps equal maps equal: where maps nearly agree, it presses hardest on
+    the highest, so they close up; once they are apart, it keeps them so."""
     average: float = 0.99
     """Decay of the running average of the weights, which is what is validated and kept."""
     freeze_batch_norm: bool = True
@@ -88,7 +92,6 @@ class Trainer:
         self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.epoch, self.best = 0, -1.0
         self.log = TrainingLog(out)
-        self.source = self._source()
 
     def _source(self) -> AugmentedImages | CachedEarlyMaps:
         options = self.options
@@ -126,8 +129,11 @@ class Trainer:
         warm = min(1.0, (step + 1) / self.options.warmup_steps)
         return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
 
-    def run(self) -> None:
-        """Train to the last epoch, from wherever `resume` left off."""
+    def run(self, report: Callable[[str], None] = lambda line: None) -> None:
+        """Train to the last epoch, from wherever `resume` left off; `report` gets a line an epoch."""
+        # Only now: early maps are made by the early stages that `resume` may just have loaded.
+        self.source = self._source()
+        self.log.keep(self.epoch)
         while self.epoch < self.options.epochs:
             started = time.perf_counter()
             row = self._train_epoch()
@@ -137,6 +143,7 @@ class Trainer:
                 row |= self._validate()
             row["seconds"] = time.perf_counter() - started
             self.log.append(row)
+            report(_line(row, self.options.epochs))
             self.log.draw()
             save(self.model, self.out / "last.pt", training=self._state())
 
@@ -158,8 +165,9 @@ class Trainer:
         draws = next(self.batches)
         sketch, photo = self._features(*draws)
         losses = mlrm_losses(sketch, photo, self.model)
+        loss = losses["total"] + self._separation(sketch, photo, losses)
         self.optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         if not torch.isfinite(losses["total"]):
             raise FloatingPointError(
                 f"the loss became {losses['total'].item()}; lower --lr or train without mixed precision"
@@ -168,6 +176,15 @@ class Trainer:
         self.scheduler.step()
         self.averaged.update_parameters(self.model)
         return {name: value.item() for name, value in losses.items()}
+
+    def _separation(self, sketch: Features, photo: Features, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What `separate_steps` adds to the total loss now."""
+        step = self.scheduler.last_epoch
+        early = max(0.0, 1 - step / self.options.separate_steps) if self.options.separate_steps else 0.0
+        if not early or sketch.maps is None or photo.maps is None:
+            return losses["total"].new_zeros(())
+        similarity = map_similarity(sketch.maps) + map_similarity(photo.maps)
+        return early * (similarity - losses["overlap_sketch"] - losses["overlap_photo"])
 
     def _features(self, sketches: list[Any], photos: list[Any]) -> tuple[Features, Features]:
         network = self.model.network
@@ -260,7 +277,17 @@ class Trainer:
             torch.cuda.set_rng_state(state["cuda_random"])
         self.rng.bit_generator.state = state["numpy_random"]
         self.epoch, self.best = state["epoch"], state["best"]
-        self.log.keep(self.epoch)
+
+
+def _line(row: dict[str, float], epochs: int) -> str:
+    accuracies = [f"{name} {100 * value:.1f} %" for name, value in row.items() if "/acc" in name]
+    parts = [
+        f"epoch {row['epoch']:g}/{epochs}",
+        f"loss {row['loss/total']:.3f}",
+        *accuracies,
+        f"{row['seconds']:.0f} s",
+    ]
+    return ", ".join(parts)
 
 
 def _early_parameters(trunk: Trunk, image_size: int) -> set[nn.Parameter]:

@@ -1,7 +1,10 @@
 """The training log: one CSV row an epoch, and the curve drawn from it."""
 
 import csv
+import importlib.util
 from pathlib import Path
+
+from mlrm.errors import ConfigError
 
 
 class TrainingLog:
@@ -10,6 +13,10 @@ class TrainingLog:
     def __init__(self, folder: Path) -> None:
         self.csv = folder / "log.csv"
         self.picture = folder / "curve.png"
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ConfigError(
+                "training draws its curve with matplotlib, which isn't installed: pip install 'mlrm-engine[train]'"
+            )
 
     def rows(self) -> list[dict[str, str]]:
         """The rows so far; empty before the first epoch."""

@@ -1,6 +1,7 @@
 """What a training step sees: batches of pairs, augmented, as the trunk's early maps."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,15 +126,24 @@ class CachedEarlyMaps:
         self.variants, self.device = variants, device
         augment, rng = PairAugment(pairs.size), np.random.default_rng([seed, 1])
         self.level1 = torch.empty(0)
-        for number, domain in enumerate(pairs.domains):
+
+        def augmented(number: int) -> Tensor:
             draws = [Draw(number, variant % 2 == 1) for variant in range(variants)]
-            images = torch.stack([pairs.vary(draw, augment, rng) for draw in draws]).to(device)
-            with torch.no_grad():
-                _, level1 = _early(model, images, domain)
-            if not number:
-                self.level1 = torch.empty((len(pairs.images), *level1.shape), dtype=torch.bfloat16)
-            self.level1[number] = level1.to("cpu", torch.bfloat16)
-            progress(number + 1, len(pairs.images))
+            return torch.stack([pairs.vary(draw, augment, rng) for draw in draws])
+
+        # The next image is augmented while this one is encoded; by one worker, so that random numbers keep their order.
+        with ThreadPoolExecutor(1) as ahead:
+            pending = ahead.submit(augmented, 0)
+            for number, domain in enumerate(pairs.domains):
+                images = pending.result().to(device)
+                if number + 1 < len(pairs.domains):
+                    pending = ahead.submit(augmented, number + 1)
+                with torch.no_grad():
+                    _, level1 = _early(model, images, domain)
+                if not number:
+                    self.level1 = torch.empty((len(pairs.images), *level1.shape), dtype=torch.bfloat16)
+                self.level1[number] = level1.to("cpu", torch.bfloat16)
+                progress(number + 1, len(pairs.images))
 
     def early(self, draws: list[Draw], domain: Domain, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Maps of levels 0 (empty: not cached) and 1 of a batch."""

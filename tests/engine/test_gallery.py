@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from engine import errors
-from engine.gallery import MAX_ID_LENGTH, FeatureBlock, FeatureShapes, Gallery
+from engine.gallery import FeatureBlock, FeatureShapes, Gallery
+from engine.gallery_writer import MAX_ID_LENGTH
 from tests.engine.kill_writer import SHAPES, block_of, photo_id
 
 ROOT = Path(__file__).parents[2]
@@ -114,9 +115,7 @@ def test_an_empty_block_changes_nothing(gallery: Gallery) -> None:
     assert gallery.snapshot().generation == 0
 
 
-@pytest.mark.parametrize(
-    "id_", ["a", "ä" * MAX_ID_LENGTH, "a/b c.png", "'; DROP TABLE photos; --", "\n", "\ufeff😀"]
-)
+@pytest.mark.parametrize("id_", ["a", "ä" * MAX_ID_LENGTH, "a/b c.png", "'; DROP TABLE photos; --", "\n", "\ufeff😀"])
 def test_any_reasonable_id_is_kept(gallery: Gallery, id_: str) -> None:
     with gallery.writer() as writer:
         writer.add(block_of([0]), [id_], previews=[b"p"])
@@ -293,9 +292,7 @@ def test_a_gallery_replaced_by_another_is_noticed(gallery: Gallery) -> None:
 def test_a_second_writer_is_told_who_holds_the_lock(gallery: Gallery) -> None:
     with gallery.writer():
         for second in (gallery.writer(), Gallery.open(gallery.path).writer()):
-            with pytest.raises(
-                errors.GalleryLockedError, match=f"process {os.getpid()} on .* since 2"
-            ) as caught:
+            with pytest.raises(errors.GalleryLockedError, match=f"process {os.getpid()} on .* since 2") as caught:
                 second.__enter__()
             assert caught.value.pid == os.getpid()
             assert caught.value.host
@@ -308,9 +305,7 @@ with Gallery.open(sys.argv[1]).writer():
 """
         refused = python(script, gallery.path)
         assert refused.returncode == 1
-        assert (
-            f"GalleryLockedError: {gallery.path} is being written by process {os.getpid()}" in refused.stderr
-        )
+        assert f"GalleryLockedError: {gallery.path} is being written by process {os.getpid()}" in refused.stderr
     assert python(script, gallery.path).returncode == 0
     assert not (gallery.path / "writer.json").exists()
 
@@ -499,9 +494,7 @@ def test_opening_finds_a_damaged_segment(gallery: Gallery, damage: str) -> None:
         Gallery.open(gallery.path)
 
 
-def test_a_segment_the_system_will_not_map_is_an_error(
-    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_segment_the_system_will_not_map_is_an_error(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     add(gallery, 0)
 
     def refuse(*_: object, **__: object) -> None:

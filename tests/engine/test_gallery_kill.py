@@ -92,9 +92,7 @@ def test_a_segment_that_missed_its_transaction_is_invisible_and_cleaned_up(
     with gallery.writer() as writer:
         writer.add(block_of([0]), ["a"])
         with monkeypatch.context() as patch:
-            patch.setattr(
-                Catalogue, "add_segment", lambda *_: (_ for _ in ()).throw(GalleryError("power cut"))
-            )
+            patch.setattr(Catalogue, "add_segment", lambda *_: (_ for _ in ()).throw(GalleryError("power cut")))
             with pytest.raises(GalleryError, match="power cut"):
                 writer.add(block_of([1]), ["b"])
     assert len(list((tmp_path / "g" / "segments").iterdir())) == 2
@@ -106,9 +104,7 @@ def test_a_segment_that_missed_its_transaction_is_invisible_and_cleaned_up(
     assert contents(gallery) == {"a": expected(0), "b": expected(1)}
 
 
-def test_a_transaction_that_fails_half_way_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_transaction_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gallery = Gallery.create(tmp_path / "g", shapes=SHAPES, model_fingerprint="m")
     with gallery.writer() as writer:
         writer.add(block_of([0]), ["a"])

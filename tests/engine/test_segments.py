@@ -12,14 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import FeatureShapeError, FeatureValueError, GalleryCorruptError
-from engine.segments import (
-    FeatureBlock,
-    FeatureShapes,
-    open_segment,
-    remove_orphans,
-    verify_segment,
-    write_segment,
-)
+from engine.features import FeatureBlock, FeatureShapes
+from engine.segments import open_segment, remove_orphans, verify_segment, write_segment
 from tests.engine.kill_writer import block_of
 
 SHAPES = FeatureShapes(regions=3, level_dims=(2, 4), map_size=(2, 3))
@@ -177,9 +171,7 @@ def test_a_block_of_any_dtype_is_stored_in_the_same_bytes(tmp_path: Path) -> Non
     assert write_segment(tmp_path, half.encoded()).files == write_segment(tmp_path, wide.encoded()).files
 
 
-@pytest.mark.parametrize(
-    "name", ["level_0.npy", "level_1.npy", "region_weights.npy", "level_weights.npy", "maps.npy"]
-)
+@pytest.mark.parametrize("name", ["level_0.npy", "level_1.npy", "region_weights.npy", "level_weights.npy", "maps.npy"])
 @pytest.mark.parametrize("damage", ["missing", "truncated", "longer", "empty", "noise", "pickle"])
 def test_damaged_files_are_named(tmp_path: Path, name: str, damage: str) -> None:
     stored = write_segment(tmp_path, block().encoded())

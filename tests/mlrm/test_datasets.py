@@ -36,9 +36,7 @@ def qmul_v1(root: Path) -> Path:
 
 def qmul_v2(root: Path) -> Path:
     for photo in ("a_v1", "b", "c.d"):
-        touch(
-            root, f"ShoeV2_photo/{photo}.png", f"ShoeV2_sketch/{photo}_1.png", f"ShoeV2_sketch/{photo}_2.png"
-        )
+        touch(root, f"ShoeV2_photo/{photo}.png", f"ShoeV2_sketch/{photo}_1.png", f"ShoeV2_sketch/{photo}_2.png")
     (root / "photo_train.txt").write_text("a_v1.png\nc.d.png\n\n")
     (root / "sketch_train.txt").write_text("a_v1_1.png\na_v1_2.png\r\nc.d_1.png\n")
     (root / "photo_test.txt").write_text("b.png\n")
@@ -121,9 +119,7 @@ def test_undivided_plain_folder_has_no_test_split(tmp_path: Path):
 
 
 def test_divided_plain_folder(tmp_path: Path):
-    touch(
-        tmp_path, "train/photos/a.jpg", "train/sketches/a.png", "test/photos/b.jpg", "test/sketches/b_1.png"
-    )
+    touch(tmp_path, "train/photos/a.jpg", "train/sketches/a.png", "test/photos/b.jpg", "test/sketches/b_1.png")
     assert pairs_of(read_pairs(tmp_path, "train")) == {"a": "a"}
     assert pairs_of(read_pairs(tmp_path, "test")) == {"b_1": "b"}
 
@@ -183,9 +179,7 @@ def test_two_photos_of_one_name_are_an_error(tmp_path: Path):
 
 def test_unknown_layout_says_what_was_found_and_what_is_known(tmp_path: Path):
     touch(tmp_path, "pics/a.jpg", "readme.txt")
-    with pytest.raises(
-        DatasetError, match=r"found pics/, readme\.txt; expected qmul_v1.*qmul_v2.*sketchy.*folder"
-    ):
+    with pytest.raises(DatasetError, match=r"found pics/, readme\.txt; expected qmul_v1.*qmul_v2.*sketchy.*folder"):
         read_pairs(tmp_path, "train")
 
 

@@ -321,9 +321,7 @@ def test_decompression_bomb_is_refused_by_its_header(side: int, tmp_path: Path):
         load_image(path)
 
 
-def test_a_raised_limit_brings_no_warning_of_pillow(
-    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
-):
+def test_a_raised_limit_brings_no_warning_of_pillow(monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)  # warns above, raises above twice that
     assert load_image(encode(picture(20, 15)), max_pixels=300).size == (20, 15)
     assert recwarn.list == []

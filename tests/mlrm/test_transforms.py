@@ -97,9 +97,7 @@ def test_same_generator_state_gives_the_same_pair():
     augment = PairAugment(size=32)
     augment(noise(), noise(), rng)
     resumed = copy.deepcopy(rng)
-    for expected, found in zip(
-        augment(noise(), noise(), rng), augment(noise(), noise(), resumed), strict=True
-    ):
+    for expected, found in zip(augment(noise(), noise(), rng), augment(noise(), noise(), resumed), strict=True):
         assert torch.equal(expected, found)
 
 

