@@ -37,9 +37,7 @@ def features(count: int, dims: tuple[int, ...], seed: int) -> Features:
 
 def released_way(query: Features, gallery: Features) -> torch.Tensor:
     """Broadcast differences of all nine vectors, then the nearest."""
-    norms = [
-        (q[:, None] - g[None]).square().sum(3).sqrt() for q, g in zip(query.levels, gallery.levels, strict=True)
-    ]
+    norms = [(q[:, None] - g[None]).square().sum(3).sqrt() for q, g in zip(query.levels, gallery.levels, strict=True)]
     distance = (pair_weights(query, gallery, 1) * torch.stack(norms, 3)).sum((2, 3))
     return distance.topk(TOP_K, largest=False).indices
 
@@ -64,9 +62,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Features,
 
 
 @pytest.mark.parametrize("provider", ["released way", "eager reference", "engine"])
-def test_search(
-    benchmark: BenchmarkFixture, case: tuple[str, Features, Features, Gallery], provider: str
-) -> None:
+def test_search(benchmark: BenchmarkFixture, case: tuple[str, Features, Features, Gallery], provider: str) -> None:
     name, stored, query, gallery = case
     expected = [hit.id for hit in search_snapshot(gallery.snapshot(), query, TOP_K, 1, torch.device("cpu"))[0]]
     in_memory: dict[str, Callable[[], torch.Tensor]] = {

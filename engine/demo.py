@@ -1,6 +1,5 @@
 """The demo: drawn products, indexed and searched, for someone who has no data yet."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, ModelMismatchError
 from engine.retriever import Retriever
 from mlrm.accuracy import Accuracy, accuracy
 from mlrm.procedural import write_pairs
@@ -19,12 +18,14 @@ SEARCH_BATCH = 10
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What the demo found; `search_seconds` is the mean of one sketch, encoding included."""
+    """What the demo found; `added` photos were new, `search_seconds` is the mean of one sketch, encoding included."""
 
     folder: Path
     gallery: Path
     picture: Path
     explanation: Path
+    sketch: Path
+    added: int
     accuracy: Accuracy
     index_seconds: float
     search_seconds: float
@@ -33,12 +34,11 @@ class DemoReport:
         """The report for people, with what to try next."""
         a = self.accuracy
         return (
-            f"{a.photos} photos indexed in {self.index_seconds:.1f} s, {a.sketches} sketches searched, "
-            f"{1000 * self.search_seconds:.0f} ms each\n"
+            f"{a.photos} photos, {self.added} of them indexed now, in {self.index_seconds:.1f} s\n"
+            f"{a.sketches} sketches searched, {1000 * self.search_seconds:.0f} ms each\n"
             f"own photo first: acc@1 {100 * a.acc1:.0f} %, among the first ten: acc@10 {100 * a.acc10:.0f} %\n"
             f"look at {self.picture} (a search) and {self.explanation} (why the first photo is near)\n"
-            f"next: python -m engine search {self.folder / 'sketches'}{os.sep}SKETCH.png --gallery {self.gallery} "
-            "--out result.png"
+            f"next: python -m engine search {self.sketch} --gallery {self.gallery} --out result.png"
         )
 
 
@@ -46,7 +46,7 @@ def run_demo(folder: Path, photos: int, sketches: int, seed: int, device: str, p
     """Draw `photos` products and a sketch of each into `folder`, index them, search by the first `sketches`.
 
     Run again with the same numbers, it goes on from what is there. Raises `ConfigError` if `folder` holds other
-    pairs than these.
+    pairs than these, or a gallery of another model.
     """
     pairs = folder / f"products-{photos}-seed-{seed}"
     done = pairs / "complete"
@@ -54,30 +54,33 @@ def run_demo(folder: Path, photos: int, sketches: int, seed: int, device: str, p
         write_pairs(pairs, photos, seed, progress=lambda n, total: progress("draw photos and sketches", n, total))
         done.touch()
     gallery = pairs / "gallery"
-    retriever = Retriever(gallery=gallery, device=device)
+    try:
+        retriever = Retriever(gallery=gallery, device=device)
+    except ModelMismatchError as error:
+        raise ConfigError(f"{gallery} was made by another version's model; remove {pairs} and run again") from error
     started = time.perf_counter()
-    retriever.add(pairs / "photos", progress=lambda n, total: progress("index", n, total))
+    report = retriever.add(pairs / "photos", progress=lambda n, total: progress("index", n, total))
     indexed = time.perf_counter() - started
     if len(retriever) != photos:
         raise ConfigError(f"{gallery} holds {len(retriever)} photos, expected {photos}; remove {pairs} and run again")
 
-    queries = sorted((pairs / "sketches").iterdir(), key=lambda path: path.stem.split("-")[1])[:sketches]
+    queries = sorted((pairs / "sketches").glob("*.png"), key=lambda path: path.stem.split("-")[1])[:sketches]
     started = time.perf_counter()
-    ranks, shown = [], None
+    ranks = []
     for start in range(0, len(queries), SEARCH_BATCH):
         batch = queries[start : start + SEARCH_BATCH]
         for query, result in zip(batch, retriever.search(list(batch), top_k=photos), strict=True):
             own = _photo_of(query)
             ranks.append(next(match.rank for match in result if match.id == own))
-            shown = shown or (own, retriever.search(query))
         progress("search", start + len(batch), len(queries))
     searched = (time.perf_counter() - started) / len(queries)
-    assert shown is not None
-    picture, explanation = pairs / "result.png", pairs / "explanation.png"
-    shown[1].save(picture, truth=shown[0])
-    shown[1][0].explain().save(explanation)
     found = accuracy(torch.tensor(ranks), photos)
-    return DemoReport(pairs, gallery, picture, explanation, found, indexed, searched)
+
+    picture, explanation = pairs / "result.png", pairs / "explanation.png"
+    result = retriever.search(queries[0])
+    result.save(picture, truth=_photo_of(queries[0]))
+    result[0].explain().save(explanation)
+    return DemoReport(pairs, gallery, picture, explanation, queries[-1], len(report.added), found, indexed, searched)
 
 
 def _photo_of(sketch: Path) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 _OWN = ("mlrm", "kernels", "engine")
-_REQUIRED = ("torch", "numpy", "pillow", "safetensors", "typer", "rich", "filelock", "matplotlib")
+_REQUIRED = ("torch", "numpy", "pillow", "safetensors", "typer", "rich", "filelock")
 _OPTIONAL = {
+    "matplotlib": "training (extra train)",
     "triton": "GPU kernels (extra gpu)",
     "onnx": "export (extra onnx)",
     "onnxruntime": "ONNX encoder on a CPU (extra onnx)",

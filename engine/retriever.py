@@ -17,6 +17,7 @@ from engine.ingest import Ingest, Progress, encode, feature_block
 from engine.results import make_result
 from engine.sources import Source, expand
 from engine.types import AddReport, SearchResult
+from mlrm.cli import progress_bar
 from mlrm.devices import find_device
 from mlrm.features import Features
 from mlrm.images import ImageSource, load_image
@@ -78,7 +79,7 @@ class Retriever:
         array [H, W, 3] or [H, W] (uint8, or float in 0..1), encoded bytes, or a list of these. Images from memory get
         an id made of their content unless `ids` are given, one for each photo.
         metadata: for some ids, a dict that JSON can hold.
-        progress: called with the number of photos handled and their total.
+        progress: called with the number of photos handled and their total; default: a bar, where there is a terminal.
 
         Interrupted at any moment, at most the last 512 photos are lost; the same call again goes on from there.
         Raises `NoImagesError` for a folder without images, `ImageError` for a path that isn't there,
@@ -91,7 +92,10 @@ class Retriever:
             if (gallery := self.gallery) is not None:
                 gallery.check_model(self.encoder.fingerprint)
             with Ingest(self.encoder, gallery, self._gallery_for) as ingest:
-                return ingest.run(sources, metadata, progress or _no_progress)
+                if progress is not None:
+                    return ingest.run(sources, metadata, progress)
+                with progress_bar() as show:
+                    return ingest.run(sources, metadata, lambda done, total: show("add photos", done, total))
 
     def add_features(
         self,
@@ -229,7 +233,3 @@ def _check_metadata(sources: Sequence[Source], metadata: Mapping[str, Any]) -> N
         raise InvalidPhotoError(
             f"metadata was given for {unknown[0]!r}, which is no photo's id; expected ids such as {sources[0].id!r}"
         )
-
-
-def _no_progress(done: int, total: int) -> None:
-    """Progress nobody asked for."""

@@ -10,6 +10,7 @@ from mlrm.trunks import Trunk
 
 INDICATOR_HIDDEN = 32
 ATTENTION_HIDDEN = 16
+TAIL_NOISE = 0.02
 
 
 class SpatialAttention(nn.Module):
@@ -97,11 +98,18 @@ class CAMA(nn.Module):
         self.cells = cells
         self.tails = nn.ModuleList(copy.deepcopy(trunk.tail_modules()) for _ in range(regions))
         self.attention = SpatialAttention(low_levels + 1)
+        self.copy_tail(trunk)
 
     def copy_tail(self, trunk: Trunk) -> None:
-        """Start every region's tail from the trunk's, as it is now (after pretrained weights were loaded)."""
+        """Start every region's tail from the trunk's, as it is now (after pretrained weights were loaded).
+
+        Each a little different: equal tails would get equal gradients and stay equal.
+        """
         for tail in self.tails:
             tail.load_state_dict(trunk.tail_modules().state_dict())
+            with torch.no_grad():
+                for parameter in tail.parameters():
+                    parameter.mul_(1 + TAIL_NOISE * torch.randn_like(parameter))
 
     def forward(self, trunk: Trunk, x3: Tensor, low_levels: list[Tensor]) -> tuple[Tensor, Tensor]:
         """As `LAMA.forward`."""

@@ -16,9 +16,11 @@ from mlrm.devices import find_device
 from mlrm.errors import ConfigError, DatasetError
 from mlrm.model import MLRM
 from mlrm.pretrained import load_trunk_weights
-from mlrm.trainer import Trainer, TrainOptions
+from mlrm.train_options import TrainOptions
+from mlrm.trainer import Trainer
 from mlrm.training_pairs import TrainingPairs
 
+DEFAULT_CONFIG = '{"l2norm": true}'
 EXAMPLE = "Example: python -m mlrm.train --data shoes --data chairs --trunk efficientnet_lite0 --out runs/first"
 
 
@@ -30,10 +32,12 @@ def main(
         list[str] | None,
         typer.Option(help="NAME=FOLDER: more sketches and photos of the training products of folder NAME, by stem."),
     ] = None,
-    trunk: Annotated[str, typer.Option(help=f"One of {', '.join(TRUNKS)}.")] = "efficientnet_lite0",
+    trunk: Annotated[str | None, typer.Option(help=f"One of {', '.join(TRUNKS)}; default efficientnet_lite0.")] = None,
     trunk_weights: Annotated[str, typer.Option(help="auto, none, or an ImageNet weight file.")] = "auto",
     init: Annotated[Path | None, typer.Option(help="Start from this checkpoint instead of ImageNet weights.")] = None,
-    config: Annotated[str, typer.Option(help="Overrides of MLRMConfig.paper() as JSON.")] = '{"l2norm": true}',
+    config: Annotated[
+        str | None, typer.Option(help=f"Overrides of MLRMConfig.paper() as JSON; default {DEFAULT_CONFIG}")
+    ] = None,
     validation: Annotated[
         list[int] | None, typer.Option(help="Photos set aside to validate, for each --data; default 20 %; 0 for none.")
     ] = None,
@@ -42,7 +46,7 @@ def main(
     lr: float = TrainOptions.lr,
     trunk_lr: float = TrainOptions.trunk_lr,
     separate_steps: Annotated[
-        int, typer.Option(help="Steps in which the regions' maps are driven apart; 0: the paper's losses alone.")
+        int, typer.Option(help="Steps before the first epoch that drive the regions' maps apart.")
     ] = TrainOptions.separate_steps,
     average: float = TrainOptions.average,
     freeze_batch_norm: bool = TrainOptions.freeze_batch_norm,
@@ -74,7 +78,9 @@ def main(
         seed=seed,
     )
     torch.manual_seed(seed)  # the model's random parts too
-    model = load(init) if init else MLRM(_config(trunk, config))
+    if init and (trunk or config):
+        raise ConfigError(f"--init {init} brings its own configuration; leave out --trunk and --config")
+    model = load(init) if init else MLRM(_config(trunk or "efficientnet_lite0", config or DEFAULT_CONFIG))
     if not init:
         load_trunk_weights(model, trunk_weights)
     out.mkdir(parents=True, exist_ok=True)

@@ -3,13 +3,13 @@
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mlrm.accuracy import Accuracy, accuracy, encode, ranks
@@ -20,48 +20,15 @@ from mlrm.features import Features
 from mlrm.images import load_image
 from mlrm.losses import map_similarity, mlrm_losses
 from mlrm.model import MLRM, Domain, Network
+from mlrm.regions import CAMA
+from mlrm.train_options import TrainOptions
 from mlrm.training_log import TrainingLog
-from mlrm.training_pairs import AugmentedImages, CachedEarlyMaps, TrainingPairs
+from mlrm.training_pairs import AugmentedImages, CachedEarlyMaps, Draw, TrainingPairs
 from mlrm.transforms import image_to_tensor
 from mlrm.trunks import Trunk
 
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What a run is made of, beside the model and the data."""
-
-    epochs: int = 60
-    batch: int = 16
-    """Pairs a step."""
-    lr: float = 3e-4
-    """Learning rate of the parts that start from scratch."""
-    trunk_lr: float = 1e-4
-    weight_decay: float = 1e-4
-    warmup_steps: int = 50
-    separate_steps: int = 300
-    """Steps in which the regions' maps are driven apart by their cosine, ever less, while the overlap penalties grow
-    to their full weight. LAMA's penalty alone keeps equal maps equal: where maps nearly agree, it presses hardest on
-    the highest, so they close up; once they are apart, it keeps them so."""
-    average: float = 0.99
-    """Decay of the running average of the weights, which is what is validated and kept."""
-    freeze_batch_norm: bool = True
-    """Keep the trunk's BatchNorm statistics: a batch is small, and sketches' differ from photos'."""
-    cache_variants: int = 8
-    """Augmented variants of every image kept as early maps, whose stages are frozen; 0: augment at every step."""
-    freeze_early: bool = True
-    mixed_precision: bool = True
-    """bfloat16 in the convolutions."""
-    evaluate_every: int = 5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.cache_variants and (self.cache_variants < 2 or self.cache_variants % 2 or not self.freeze_early):
-            raise ConfigError(
-                f"cache_variants is {self.cache_variants} with freeze_early={self.freeze_early}; expected 0, or an "
-                "even number (half of them flipped) with frozen early stages"
-            )
-        if self.batch < 2:
-            raise ConfigError(f"batch is {self.batch}; expected at least 2 pairs, a triplet needs a negative")
+Extracted = tuple[tuple[Tensor, ...], Tensor]
+"""Level maps and region maps, as a `Network` returns them."""
 
 
 class Trainer:
@@ -117,7 +84,8 @@ class Trainer:
         for network in self.model.networks:
             if self.options.freeze_early:
                 frozen |= _early_parameters(cast(Network, network).trunk, self.model.config.image_size)
-            trunk += [p for p in cast(Network, network).trunk.parameters() if p not in frozen]
+            pretrained = (p for module in _pretrained(cast(Network, network)) for p in module.parameters())
+            trunk += [p for p in pretrained if p not in frozen]
         for parameter in frozen:
             parameter.requires_grad_(False)
         known = frozen | set(trunk)
@@ -131,9 +99,13 @@ class Trainer:
 
     def run(self, report: Callable[[str], None] = lambda line: None) -> None:
         """Train to the last epoch, from wherever `resume` left off; `report` gets a line an epoch."""
+        if self.epoch >= self.options.epochs:
+            return
         # Only now: early maps are made by the early stages that `resume` may just have loaded.
         self.source = self._source()
         self.log.keep(self.epoch)
+        if self.epoch == 0:
+            self._separate()
         while self.epoch < self.options.epochs:
             started = time.perf_counter()
             row = self._train_epoch()
@@ -148,12 +120,7 @@ class Trainer:
             save(self.model, self.out / "last.pt", training=self._state())
 
     def _train_epoch(self) -> dict[str, float]:
-        self.model.train()
-        if self.options.freeze_batch_norm:
-            for network in self.model.networks:
-                for module in cast(Network, network).trunk.modules():
-                    if isinstance(module, nn.BatchNorm2d):
-                        module.eval()
+        self._train_mode()
         totals: dict[str, float] = {}
         for step in range(self.steps_per_epoch):
             for name, value in self._step().items():
@@ -161,13 +128,20 @@ class Trainer:
             self.progress(f"epoch {self.epoch + 1}/{self.options.epochs}", step + 1, self.steps_per_epoch)
         return totals
 
+    def _train_mode(self) -> None:
+        self.model.train()
+        for module in (part for network in self.model.networks for part in _pretrained(cast(Network, network))):
+            for norm in module.modules():
+                frozen = isinstance(norm, nn.BatchNorm2d) and not norm.weight.requires_grad
+                if isinstance(norm, nn.BatchNorm2d) and (frozen or self.options.freeze_batch_norm):
+                    norm.eval()
+
     def _step(self) -> dict[str, float]:
         draws = next(self.batches)
         sketch, photo = self._features(*draws)
         losses = mlrm_losses(sketch, photo, self.model)
-        loss = losses["total"] + self._separation(sketch, photo, losses)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        losses["total"].backward()  # type: ignore[no-untyped-call]
         if not torch.isfinite(losses["total"]):
             raise FloatingPointError(
                 f"the loss became {losses['total'].item()}; lower --lr or train without mixed precision"
@@ -177,32 +151,37 @@ class Trainer:
         self.averaged.update_parameters(self.model)
         return {name: value.item() for name, value in losses.items()}
 
-    def _separation(self, sketch: Features, photo: Features, losses: dict[str, torch.Tensor]) -> torch.Tensor:
-        """What `separate_steps` adds to the total loss now."""
-        step = self.scheduler.last_epoch
-        early = max(0.0, 1 - step / self.options.separate_steps) if self.options.separate_steps else 0.0
-        if not early or sketch.maps is None or photo.maps is None:
-            return losses["total"].new_zeros(())
-        similarity = map_similarity(sketch.maps) + map_similarity(photo.maps)
-        return early * (similarity - losses["overlap_sketch"] - losses["overlap_photo"])
+    def _separate(self) -> None:
+        """Give every region a place of its own to start from; changes the region extraction alone."""
+        self._train_mode()
+        parameters = [p for network in self.model.networks for p in cast(Network, network).regions.parameters()]
+        optimizer = torch.optim.AdamW(parameters, self.options.separate_lr)
+        for step in range(self.options.separate_steps):
+            (_, sketch_maps), (_, photo_maps) = self._extract(*next(self.batches))
+            similarity = map_similarity(sketch_maps.float()) + map_similarity(photo_maps.float())
+            self.model.zero_grad(set_to_none=True)
+            similarity.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            self.progress("separate regions", step + 1, self.options.separate_steps)
 
-    def _features(self, sketches: list[Any], photos: list[Any]) -> tuple[Features, Features]:
+    def _features(self, sketches: list[Draw], photos: list[Draw]) -> tuple[Features, Features]:
+        of_sketch, of_photo = self._extract(sketches, photos)
+        return self.model.describe(*of_sketch), self.model.describe(*of_photo)
+
+    def _extract(self, sketches: list[Draw], photos: list[Draw]) -> tuple[Extracted, Extracted]:
+        """Level maps and region maps of a batch's sketches and photos, through one network in one pass."""
         network = self.model.network
         with self._precision():
             of_sketch = self.source.early(sketches, "sketch", self.rng)
             of_photo = self.source.early(photos, "photo", self.rng)
             if not self.model.config.shared_networks:
-                described = [network("sketch")(of_sketch), network("photo")(of_photo)]
-            else:
-                levels, maps = network()(
-                    (torch.cat((of_sketch[0], of_photo[0])), torch.cat((of_sketch[1], of_photo[1])))
-                )
-                count = len(sketches)
-                described = [
-                    (tuple(level[part] for level in levels), maps[part])
-                    for part in (slice(None, count), slice(count, None))
-                ]
-        return self.model.describe(*described[0]), self.model.describe(*described[1])
+                return network("sketch")(of_sketch), network("photo")(of_photo)
+            levels, maps = network()((torch.cat((of_sketch[0], of_photo[0])), torch.cat((of_sketch[1], of_photo[1]))))
+        count = len(sketches)
+        return (
+            (tuple(level[:count] for level in levels), maps[:count]),
+            (tuple(level[count:] for level in levels), maps[count:]),
+        )
 
     def _validate(self) -> dict[str, float]:
         row: dict[str, float] = {}
@@ -277,6 +256,11 @@ class Trainer:
             torch.cuda.set_rng_state(state["cuda_random"])
         self.rng.bit_generator.state = state["numpy_random"]
         self.epoch, self.best = state["epoch"], state["best"]
+
+
+def _pretrained(network: Network) -> list[nn.Module]:
+    """The parts of a network that start from ImageNet weights."""
+    return [network.trunk, network.regions.tails] if isinstance(network.regions, CAMA) else [network.trunk]
 
 
 def _line(row: dict[str, float], epochs: int) -> str:

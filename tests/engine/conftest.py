@@ -1,7 +1,7 @@
 """What the engine's tests share: a tiny model, drawn photos and sketches, galleries of them."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,13 @@ COUNT = 6
 SIDE = 64  # pixels of the drawn pictures
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
     # Tiny models and batches: threads would only wait for each other.
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def write_checkpoint(path: Path, *, seed: int = 0, **overrides: object) -> Path:

@@ -148,9 +148,17 @@ def _screen_overflows() -> Data:
 
 
 def _weights_overflow() -> Data:
-    """A level weight near float32's maximum: means of it are infinite in float32 and finite in float64."""
-    query, gallery = random_features(2, 1), stored(random_features(70, 2))
-    return Data(with_weights(query, level=3e38), with_weights(gallery, level=3e38))
+    """Level weights whose sums are infinite in float32, and finite in float64.
+
+    Every second photo has them, and an unknown distance in float32; the others have a known one and are farther.
+    """
+    query, gallery = (
+        with_weights(random_features(2, 1), 0, 3e38),
+        with_weights(stored(random_features(70, 2)), 1e-10, 0),
+    )
+    gallery.region_weights[::2] = 1e-30
+    gallery.level_weights[::2] = 3e38
+    return Data(query, gallery)
 
 
 def _weights_underflow() -> Data:

@@ -149,6 +149,15 @@ def test_a_segment_is_committed_each_so_many_photos(
     assert empty.gallery.info().segments == 3
 
 
+def test_photos_are_encoded_as_they_come(empty: Retriever, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that progress means work done: encoding is most of it, and a segment holds hundreds of photos."""
+    monkeypatch.setattr(ingest, "ENCODE_BATCH", 2)
+    encode, encoded, seen = empty.encoder.encode, list[int](), list[int]()
+    monkeypatch.setattr(empty.encoder, "encode", lambda *a: encoded.append(len(a[0])) or encode(*a))
+    empty.add(photos, progress=lambda done, total: seen.append(sum(encoded)))
+    assert seen == [0, 2, 2, 4, 4, 6]
+
+
 @pytest.mark.parametrize(("segment", "batch"), [(3, 2), (2, 3), (512, 4), (512, 16)])
 def test_every_photo_has_its_own_features_whatever_segments_and_batches(
     filled: Retriever,

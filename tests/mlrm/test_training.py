@@ -19,9 +19,10 @@ from mlrm import MLRM, MLRMConfig
 from mlrm.checkpoint import load, load_training
 from mlrm.datasets import read_pairs, split_validation
 from mlrm.errors import ConfigError, DatasetError
-from mlrm.losses import map_similarity, mlrm_losses
+from mlrm.losses import map_similarity
 from mlrm.train import _read, main
-from mlrm.trainer import Trainer, TrainOptions
+from mlrm.train_options import TrainOptions
+from mlrm.trainer import Trainer
 from mlrm.training_log import TrainingLog
 from mlrm.training_pairs import CachedEarlyMaps, Draw, TrainingPairs
 from mlrm.transforms import PairAugment
@@ -35,7 +36,9 @@ CONFIG = MLRMConfig.paper(
     transformer_layers=1,
     l2norm=True,
 )
-OPTIONS = TrainOptions(epochs=2, batch=4, warmup_steps=2, average=0.5, cache_variants=2, evaluate_every=1)
+OPTIONS = TrainOptions(
+    epochs=2, batch=4, warmup_steps=2, separate_steps=2, average=0.5, cache_variants=2, evaluate_every=1
+)
 EARLY = tuple(f"networks.0.trunk.{name}." for name in ("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(5))))
 """The light trunk's stages up to level 1."""
 
@@ -244,7 +247,7 @@ def test_the_best_on_validation_is_kept(data: Path, tmp_path: Path, monkeypatch:
     """Of four epochs with accuracies made up here, the second; acc@10 breaks ties."""
     from mlrm.accuracy import Accuracy
 
-    trainer = trainer_of(data, tmp_path, replace(OPTIONS, epochs=4))
+    trainer = trainer_of(data, tmp_path, replace(OPTIONS, epochs=4, separate_steps=0))
     made_up = iter([(0.2, 1.0), (0.5, 0.6), (0.5, 0.55), (0.4, 1.0)])
     kept: list[bytes] = []
 
@@ -282,7 +285,7 @@ def test_what_is_kept_is_the_running_average_of_the_weights(data: Path, whole_ru
 
 
 def test_an_infinite_loss_stops_training_before_it_reaches_the_weights(data: Path, tmp_path: Path) -> None:
-    trainer = trainer_of(data, tmp_path)
+    trainer = trainer_of(data, tmp_path, replace(OPTIONS, separate_steps=0))
     with torch.no_grad():
         trainer.model.rla.feature_maps[0].bias[0] = torch.nan
     before = snapshot(trainer.model)
@@ -296,22 +299,32 @@ def test_an_infinite_loss_stops_training_before_it_reaches_the_weights(data: Pat
 # Driving regions apart
 
 
-def test_similarity_of_maps_takes_the_place_of_overlap_and_fades(data: Path, tmp_path: Path) -> None:
-    trainer = trainer_of(data, tmp_path, replace(OPTIONS, separate_steps=4))
-    with torch.no_grad():
-        features = trainer.model.eval()(torch.rand(4, 3, SIDE, SIDE))
-        losses = mlrm_losses(features, features, trainer.model)
-    assert features.maps is not None
-    instead = 2 * map_similarity(features.maps) - losses["overlap_sketch"] - losses["overlap_photo"]
-    for step, share in enumerate((1, 0.75, 0.5, 0.25, 0, 0)):
-        trainer.scheduler.last_epoch = step
-        assert trainer._separation(features, features, losses).item() == pytest.approx(share * instead.item())
+def test_separation_changes_the_region_extraction_alone_and_drives_maps_apart(data: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(data, tmp_path, replace(OPTIONS, separate_steps=12, separate_lr=5e-3))
+    trainer.source = trainer._source()
+    images = torch.rand(4, 3, SIDE, SIDE)
+
+    def similarity() -> float:
+        with torch.no_grad():
+            maps = trainer.model.eval()(images).maps
+        assert maps is not None
+        return float(map_similarity(maps))
+
+    before, at_first = snapshot(trainer.model), similarity()
+    trainer._separate()
+    assert similarity() < at_first
+    parameters = {name for name, _ in trainer.model.named_parameters()}
+    touched = changed(trainer.model, before) & parameters
+    assert touched
+    assert {name for name in touched if ".regions." not in name} == set()
 
 
 def test_regions_may_be_left_to_the_published_loss(data: Path, tmp_path: Path) -> None:
     trainer = trainer_of(data, tmp_path, replace(OPTIONS, separate_steps=0))
-    features = trainer.model.eval()(torch.rand(2, 3, SIDE, SIDE))
-    assert trainer._separation(features, features, mlrm_losses(features, features, trainer.model)) == 0
+    trainer.source = trainer._source()
+    before = snapshot(trainer.model)
+    trainer._separate()
+    assert changed(trainer.model, before) == set()
 
 
 # Freezing

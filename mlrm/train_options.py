@@ -1,0 +1,44 @@
+"""What a training run is made of, beside the model and the data."""
+
+from dataclasses import dataclass
+
+from mlrm.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of `mlrm.trainer.Trainer`; raises `ConfigError` for those that can't be."""
+
+    epochs: int = 60
+    batch: int = 16
+    """Pairs a step."""
+    lr: float = 3e-4
+    """Learning rate of the parts that start from scratch."""
+    trunk_lr: float = 1e-4
+    weight_decay: float = 1e-4
+    warmup_steps: int = 50
+    separate_steps: int = 60
+    """Steps before the first epoch that drive the regions' maps apart by their cosine alone. LAMA's penalty keeps equal
+    maps equal: where maps nearly agree it presses hardest on the highest, so they close up; once they are apart, it
+    keeps them so."""
+    separate_lr: float = 2e-3
+    average: float = 0.99
+    """Decay of the running average of the weights, which is what is validated and kept."""
+    freeze_batch_norm: bool = True
+    """Keep the trunk's BatchNorm statistics: a batch is small, and sketches' differ from photos'."""
+    cache_variants: int = 8
+    """Augmented variants of every image kept as early maps, whose stages are frozen; 0: augment at every step."""
+    freeze_early: bool = True
+    mixed_precision: bool = True
+    """bfloat16 in the convolutions."""
+    evaluate_every: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.cache_variants and (self.cache_variants < 2 or self.cache_variants % 2 or not self.freeze_early):
+            raise ConfigError(
+                f"cache_variants is {self.cache_variants} with freeze_early={self.freeze_early}; expected 0, or an "
+                "even number (half of them flipped) with frozen early stages"
+            )
+        if self.batch < 2:
+            raise ConfigError(f"batch is {self.batch}; expected at least 2 pairs, a triplet needs a negative")
