@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 from PIL import Image
 
 from engine.encoders import Encoder
@@ -101,7 +102,7 @@ class Retriever:
         self,
         features: Features,
         ids: Sequence[str] | None = None,
-        metadata: Mapping[str, Mapping[str, Any]] | None = None,
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
         *,
         fingerprint: str | None = None,
         region_weight_power: int | None = None,
@@ -109,6 +110,7 @@ class Retriever:
         """Add photos by features computed elsewhere, of any R, L, C_l; all of them or, on an error, none.
 
         ids: one for each photo; default "0", "1", ... counted on from all photos the gallery ever had.
+        metadata: for each photo a dict that JSON can hold, or None.
         fingerprint: `MLRM.fingerprint()` of the model that computed them. A gallery that starts without one can be
         searched by features only.
         region_weight_power: p of the distance, 1 or 2, which a gallery keeps; default: what it has, and for one that
@@ -128,7 +130,7 @@ class Retriever:
             if region_weight_power not in (None, power := gallery.meta.region_weight_power):
                 raise ConfigError(f"region_weight_power is {region_weight_power}; expected {self.path}'s, {power}")
             with gallery.writer() as writer:
-                writer.add(block, ids, metadata=[(metadata or {}).get(id_) for id_ in ids])
+                writer.add(block, ids, metadata=metadata)
         return AddReport(tuple(ids), 0, ())
 
     def remove(self, ids: str | Sequence[str]) -> None:
@@ -204,7 +206,8 @@ class Retriever:
 
 
 def _check_top_k(top_k: int) -> None:
-    if type(top_k) is not int or top_k < 1:  # True is an int, but no number of photos
+    # NumPy's integers will do; True is an int, but no number of photos.
+    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
         raise QueryError(f"top_k is {top_k!r}; expected an int of at least 1")
 
 

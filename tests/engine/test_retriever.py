@@ -337,7 +337,11 @@ def test_features_of_any_shape_are_searched(
     empty: Retriever, regions: int, dims: tuple[int, ...], power: int, reopen: Reopen
 ) -> None:
     photos, queries = random_features(20, 1, dims, regions), random_features(3, 2, dims, regions)
-    report = empty.add_features(photos, metadata={"7": {"seven": True}}, region_weight_power=power)
+    report = empty.add_features(
+        photos,
+        metadata=[{"seven": True} if number == 7 else None for number in range(len(photos))],
+        region_weight_power=power,
+    )
     assert report.added == tuple(str(number) for number in range(20))
     expected = canonical_distance(queries, stored(photos), power)
     results = reopen(empty).search_features(queries, top_k=20)
