@@ -1,8 +1,8 @@
 """The catalogue: which photos a gallery holds and where, in one SQLite file. No torch here.
 
     meta(key, value)                                    format, model, shapes, generation
-    segments(seq, name, rows, files, changed)           files: {name: [bytes, sha256]}
-    photos(id, segment, row, path, content_hash, metadata)
+    segments(seq, name, rows, bytes, sha256, changed)
+    photos(id, segment, row, path, content_hash, file_stamp, metadata)
     previews(id, image)                                 apart: reading ids doesn't page through pictures
 
 `generation` grows by one with each commit; `changed` is the generation that last altered which rows of a
@@ -33,7 +33,7 @@ from engine.errors import (
     UnknownIdError,
 )
 from engine.features import FeatureShapes
-from engine.segments import StoredFile, StoredSegment, sync_directory
+from engine.segments import StoredSegment, sync_directory
 
 FORMAT_VERSION = 1
 BUSY_TIMEOUT = 60.0  # seconds a transaction waits for another one; none is long
@@ -42,12 +42,12 @@ NAMED_IDS = 5  # how many ids an error message lists
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE segments (
-    seq INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rows INTEGER NOT NULL, files TEXT NOT NULL,
-    changed INTEGER NOT NULL
+    seq INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rows INTEGER NOT NULL,
+    bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, changed INTEGER NOT NULL
 );
 CREATE TABLE photos (
     id TEXT PRIMARY KEY, segment INTEGER NOT NULL REFERENCES segments (seq), row INTEGER NOT NULL,
-    path TEXT, content_hash TEXT, metadata TEXT
+    path TEXT, content_hash TEXT, file_stamp TEXT, metadata TEXT
 );
 CREATE UNIQUE INDEX photos_by_place ON photos (segment, row);
 CREATE TABLE previews (id TEXT PRIMARY KEY, image BLOB NOT NULL);
@@ -71,13 +71,26 @@ class GalleryMeta:
 
 @dataclass(frozen=True)
 class NewPhoto:
-    """A photo to be catalogued, in the order of its segment's rows."""
+    """A photo to be catalogued, in the order of its segment's rows.
+
+    ``content_hash`` is of its pixels; ``file_stamp`` tells whether the file at ``path`` was written again since.
+    """
 
     id: str
     path: str | None = None
     content_hash: str | None = None
+    file_stamp: str | None = None
     metadata: Mapping[str, Any] | None = None
     preview: bytes | None = None
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """Where the file of the photo ``id`` is now, and its stamp."""
+
+    id: str
+    path: str
+    stamp: str | None
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,7 @@ class PhotoRecord:
     id: str
     path: str | None
     content_hash: str | None
+    file_stamp: str | None
     metadata: dict[str, Any] | None
     segment: str
     row: int
@@ -185,7 +199,7 @@ class Catalogue:
     def records(self, ids: Iterable[str] | None = None) -> dict[str, PhotoRecord]:
         """The records of ``ids`` (None: of all photos) by id; ids that are not in the gallery are absent."""
         query = (
-            "SELECT id, path, content_hash, metadata, name, row "
+            "SELECT id, path, content_hash, file_stamp, metadata, name, row "
             "FROM photos JOIN segments ON segments.seq = photos.segment"
         )
         with self._transaction() as connection:
@@ -195,9 +209,9 @@ class Catalogue:
                 found = connection.execute(f"{query} WHERE {_ID_IN_LIST}", (_id_list(ids),)).fetchall()
         return {
             id_: PhotoRecord(
-                id_, path, content_hash, json.loads(metadata) if metadata is not None else None, segment, row
+                id_, path, content_hash, stamp, json.loads(metadata) if metadata is not None else None, segment, row
             )
-            for id_, path, content_hash, metadata, segment, row in found
+            for id_, path, content_hash, stamp, metadata, segment, row in found
         }
 
     def preview(self, id_: str) -> bytes | None:
@@ -221,21 +235,29 @@ class Catalogue:
         """Make a segment and its photos visible, all at once."""
         with self._transaction("IMMEDIATE") as connection:
             generation = _next_generation(connection)
-            files = json.dumps({name: [file.bytes, file.sha256] for name, file in stored.files.items()})
             seq = connection.execute(
-                "INSERT INTO segments (name, rows, files, changed) VALUES (?, ?, ?, ?)",
-                (stored.name, stored.rows, files, generation),
+                "INSERT INTO segments (name, rows, bytes, sha256, changed) VALUES (?, ?, ?, ?, ?)",
+                (stored.name, stored.rows, stored.bytes, stored.sha256, generation),
             ).lastrowid
             connection.executemany(
-                "INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
-                    (photo.id, seq, row, photo.path, photo.content_hash, _metadata_to_json(photo.metadata))
-                    for row, photo in enumerate(photos)
+                    (p.id, seq, row, p.path, p.content_hash, p.file_stamp, _metadata_to_json(p.metadata))
+                    for row, p in enumerate(photos)
                 ),
             )
             connection.executemany(
                 "INSERT INTO previews VALUES (?, ?)",
                 ((photo.id, photo.preview) for photo in photos if photo.preview is not None),
+            )
+
+    def update_files(self, files: Sequence[PhotoFile]) -> None:
+        """Record where the files of photos are now, all at once."""
+        with self._transaction("IMMEDIATE") as connection:
+            _next_generation(connection)
+            connection.executemany(
+                "UPDATE photos SET path = ?, file_stamp = ? WHERE id = ?",
+                ((file.path, file.stamp, file.id) for file in files),
             )
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -288,8 +310,9 @@ class Catalogue:
             advice = f"another process kept it locked for {BUSY_TIMEOUT:.0f} s; try again"
         elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             advice = (
-                "check that it is there and may be written; if a writer was killed, open the gallery once "
-                "from where it may be written, so that the interrupted commit can be undone"
+                "check that it is there and may be written, and that the process has not used up its open files "
+                "(`ulimit -n`); if a writer was killed, open the gallery once from where it may be written, so that "
+                "the interrupted commit can be undone"
             )
         else:
             advice = "check the disk's free space and health; what was committed before is still there"
@@ -339,12 +362,5 @@ def _metadata_to_json(metadata: Mapping[str, Any] | None) -> str | None:
 
 def _segments(connection: sqlite3.Connection) -> list[tuple[int, int, StoredSegment]]:
     """(seq, changed, segment) of all segments, in the order they were added."""
-    rows = connection.execute("SELECT seq, changed, name, rows, files FROM segments ORDER BY seq").fetchall()
-    return [
-        (
-            seq,
-            changed,
-            StoredSegment(name, count, {key: StoredFile(*value) for key, value in json.loads(files).items()}),
-        )
-        for seq, changed, name, count, files in rows
-    ]
+    rows = connection.execute("SELECT seq, changed, name, rows, bytes, sha256 FROM segments ORDER BY seq").fetchall()
+    return [(seq, changed, StoredSegment(*stored)) for seq, changed, *stored in rows]

@@ -1,6 +1,7 @@
 """The commands of `python -m engine`."""
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -43,7 +44,8 @@ def index(
     _show(report)
     say(f"{gallery}: {len(retriever)} photos, {time.perf_counter() - started:.1f} s")
     if len(retriever):
-        say(f"next: python -m engine search SKETCH --gallery {gallery} --out result.png")
+        options = f"--gallery {shlex.quote(str(gallery))}" + (f" --model {shlex.quote(str(model))}" if model else "")
+        say(f"next: python -m engine search SKETCH {options} --out result.png")
 
 
 @app.command(epilog="Example: python -m engine search sketch.png --gallery my.gallery --top-k 5 --out result.png")
@@ -141,7 +143,7 @@ def demo(
 
 
 def _show(report: AddReport) -> None:
-    say(f"{len(report.added)} added, {report.already} there already, {len(report.skipped)} skipped")
+    say(report.summary())
     for skip in report.skipped[:SKIPPED_SHOWN]:
         say(f"  skipped {skip.source}: {skip.reason}")
     if len(report.skipped) > SKIPPED_SHOWN:

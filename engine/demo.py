@@ -1,5 +1,6 @@
 """The demo: drawn products, indexed and searched, for someone who has no data yet."""
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class DemoReport:
             f"{a.sketches} sketches searched, {1000 * self.search_seconds:.0f} ms each\n"
             f"own photo first: acc@1 {100 * a.acc1:.0f} %, among the first ten: acc@10 {100 * a.acc10:.0f} %\n"
             f"look at {self.picture} (a search) and {self.explanation} (why the first photo is near)\n"
-            f"next: python -m engine search {self.sketch} --gallery {self.gallery} --out result.png"
+            f"next: python -m engine search {shlex.quote(str(self.sketch))} --gallery {shlex.quote(str(self.gallery))} "
+            "--out result.png"
         )
 
 

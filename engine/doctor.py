@@ -13,20 +13,16 @@ import torch
 
 _OWN = ("mlrm", "kernels", "engine")
 _REQUIRED = ("torch", "numpy", "pillow", "safetensors", "typer", "rich", "filelock")
-_OPTIONAL = {
-    "matplotlib": "training (extra train)",
-    "triton": "GPU kernels (extra gpu)",
-    "onnx": "export (extra onnx)",
-    "onnxruntime": "ONNX encoder on a CPU (extra onnx)",
-    "onnxruntime-gpu": "ONNX encoder on a GPU (extra gpu)",
-    "openvino": "OpenVINO encoder (extra openvino)",
-    "tensorrt": "TensorRT engines (extra trt)",
-}
+_TRAINING = "matplotlib"
+_UNUSED = (
+    "triton", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13", "fastapi"
+)  # fmt: skip
+"""Packages that extras name and nothing here uses yet: installed or not, they say nothing about what works."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; `works` is None where it is neither needed nor there."""
+    """One thing looked at; `works` is None where it is not needed."""
 
     name: str
     works: bool | None
@@ -36,8 +32,9 @@ class Finding:
 def examine() -> list[Finding]:
     """Versions, devices, backends that were really run, and other packages that hide ours."""
     findings = [Finding("python", True, f"{platform.python_version()} on {platform.platform()}")]
-    findings += [_version(name, required=True, use="") for name in _REQUIRED]
-    findings += [_version(name, required=False, use=use) for name, use in _OPTIONAL.items()]
+    findings += [_needed(name) for name in _REQUIRED]
+    findings.append(_optional(_TRAINING, works=True, note="for training (extra train)"))
+    findings += [_optional(name, works=None, note="not used by this version") for name in _UNUSED]
     findings += [_clash(name) for name in _OWN]
     findings.append(_onnxruntime_clash())
     findings.append(_tried("search on the CPU", partial(_search_runs, "cpu")))
@@ -51,13 +48,22 @@ def examine() -> list[Finding]:
     return findings
 
 
-def _version(package: str, required: bool, use: str) -> Finding:
+def _needed(package: str) -> Finding:
+    version = _version(package)
+    return Finding(package, version is not None, version or f"not installed: pip install {package}")
+
+
+def _optional(package: str, works: bool | None, note: str) -> Finding:
+    """A package that may be missing; `works`: what it means where it is there."""
+    version = _version(package)
+    return Finding(package, works if version else None, f"{version or 'not installed'}, {note}")
+
+
+def _version(package: str) -> str | None:
     try:
-        return Finding(package, True, importlib.metadata.version(package))
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        if required:
-            return Finding(package, False, f"not installed: pip install {package}")
-        return Finding(package, None, f"not installed; for {use}")
+        return None
 
 
 def _clash(package: str) -> Finding:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from mlrm.errors import CheckpointError, ConfigError, DatasetError, ImageError, MLRMError
 
 __all__ = [
-    "BackendError",
     "CheckpointError",
     "ConfigError",
     "DatasetError",
@@ -34,10 +33,6 @@ __all__ = [
 
 class EngineError(MLRMError):
     """Base of what the engine raises."""
-
-
-class BackendError(EngineError):
-    """A device, an encoder or a kernel that was asked for does not work here."""
 
 
 class QueryError(EngineError):

@@ -7,6 +7,8 @@ photos that its bound proves farther than the k nearest.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -42,9 +44,7 @@ def search_snapshot(
     results = []
     for start in range(0, len(queries), QUERY_CHUNK):
         chunk = queries[start : start + QUERY_CHUNK]
-        screened, heaviest = _screen(snapshot, chunk, region_weight_power, device)
-        for number, distances in enumerate(screened):
-            candidates = _candidates(distances, top_k, relative_error(chunk), underflow_error(chunk, heaviest))
+        for number, candidates in enumerate(_candidates(snapshot, chunk, top_k, region_weight_power, device)):
             places = _places(snapshot, candidates)
             exact = _rescore(chunk[number : number + 1], places, region_weight_power)
             hits = [Hit(id_, d, segment, row) for (segment, row, id_), d in zip(places, exact, strict=True)]
@@ -79,10 +79,19 @@ def underflow_error(features: Features, heaviest: float) -> float:
     return terms * heaviest * (math.sqrt(channels) / 2**63 + 1 / 2**58)
 
 
-def _candidates(distances: NDArray[np.float32], top_k: int, relative: float, absolute: float) -> NDArray[np.int64]:
-    """Numbers of the photos that may be among the `top_k` nearest."""
-    if top_k >= len(distances):
-        return np.arange(len(distances))
+def _candidates(
+    snapshot: GallerySnapshot, queries: Features, top_k: int, region_weight_power: int, device: torch.device
+) -> list[NDArray[np.int64]]:
+    """For each query the numbers of the photos that may be among its `top_k` nearest, ascending."""
+    if top_k >= len(snapshot):
+        return [np.arange(len(snapshot))] * len(queries)
+    screened, heaviest = _screen(snapshot, queries, region_weight_power, device)
+    relative, absolute = relative_error(queries), underflow_error(queries, heaviest)
+    return [_not_farther(distances, top_k, relative, absolute) for distances in screened]
+
+
+def _not_farther(distances: NDArray[np.float32], top_k: int, relative: float, absolute: float) -> NDArray[np.int64]:
+    """Numbers of the photos that these bounds don't prove farther than `top_k` others (of which there are more)."""
     values = distances.astype(np.float64)
     # NaN and infinity are overflow: such a distance is unknown, so its photo is always a candidate.
     known = np.isfinite(values)
@@ -127,9 +136,9 @@ def _rescore(query: Features, places: Sequence[tuple[SegmentView, int, str]], re
     """Canonical distances of one query to some photos."""
     result: list[float] = []
     for start in range(0, len(places), CHUNK_ROWS):
-        photos = Features.cat(
-            rows_of(segment, np.array([row])) for segment, row, _ in places[start : start + CHUNK_ROWS]
-        )
+        # Consecutive places of one segment are read at once; the order stays.
+        runs = groupby(places[start : start + CHUNK_ROWS], key=itemgetter(0))
+        photos = Features.cat(rows_of(segment, np.array([row for _, row, _ in run])) for segment, run in runs)
         result += canonical_distance(query, photos, region_weight_power)[0].tolist()
     return result
 

@@ -110,7 +110,7 @@ class FeatureBlock:
         )
 
     def arrays(self) -> dict[str, Array]:
-        """All arrays by name; a segment's files are called ``{name}.npy``."""
+        """All arrays by the names they have in a segment."""
         levels = {f"level_{index}": level for index, level in enumerate(self.levels)}
         others = {
             "region_weights": self.region_weights,
@@ -166,6 +166,6 @@ def _refuse(array: Array, bad: Array, ids: Sequence[str], name: str, expected: s
     where = tuple(int(index) for index in np.unravel_index(int(bad.argmax()), bad.shape))
     photo, region = where[:2]
     raise FeatureValueError(
-        f"photo {ids[photo]!r}, {name}, region {region}: found {float(array[where])}; expected {expected}. "
-        "Nothing of this batch was stored; leave the photo out or check the model that computed its features"
+        f"photo {ids[photo]!r}, {name}, region {region}: found {float(array[where])}; expected {expected}: leave the "
+        "photo out, or check the model that computed its features"
     )

@@ -2,7 +2,7 @@
 
     my.gallery/
       catalogue.sqlite   which photos there are, and where (engine/catalogue.py)
-      segments/<name>/   their features, immutable (engine/segments.py)
+      segments/          their features, in immutable files (engine/segments.py)
       writer.lock        held by the process that writes; writer.json says which one it is
 
 A segment is on the disk before the one transaction that makes it visible, so a kill at any moment loses at
@@ -11,15 +11,15 @@ most the segment being written, and readers see whole commits only.
 
 from __future__ import annotations
 
+import errno
+import shlex
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from importlib import metadata as packages
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.catalogue import (
     FORMAT_VERSION,
@@ -29,10 +29,12 @@ from engine.catalogue import (
     SegmentState,
     new_gallery_id,
 )
-from engine.errors import GalleryError, ModelMismatchError, NotAGalleryError, UnknownIdError
-from engine.features import Array, FeatureBlock, FeatureShapes
+from engine.errors import GalleryCorruptError, GalleryError, NotAGalleryError, UnknownIdError
+from engine.features import FeatureBlock, FeatureShapes
 from engine.gallery_writer import LOCK_FILES, SEGMENTS, GalleryWriter, WriterLock
-from engine.segments import open_segment, verify_segment
+from engine.model_check import check_model
+from engine.segments import open_segment, segment_files, verify_segment
+from engine.snapshot import GallerySnapshot, SegmentView
 
 __all__ = [
     "FeatureBlock",
@@ -49,38 +51,6 @@ _CATALOGUE = "catalogue.sqlite"
 _UNFINISHED = "catalogue.new"
 # What a killed `create` leaves: a directory of these and nothing else may become a gallery.
 _LEFT_BY_CREATE = LOCK_FILES | {SEGMENTS, _UNFINISHED, f"{_UNFINISHED}-journal"}
-
-
-@dataclass(frozen=True, eq=False)
-class SegmentView:
-    """One segment with at least one living photo, memory-mapped.
-
-    The arrays cover all N rows; the M ``live_rows``, ascending, are those that count, ``ids`` are their ids.
-    """
-
-    name: str
-    levels: tuple[Array, ...]  # L x [N, R, C_l] float16
-    region_weights: Array  # [N, R] float32
-    level_weights: Array  # [N, R, L] float32
-    maps: Array  # [N, R, h, w] uint8, 255 is 1
-    live_rows: NDArray[np.int64]  # [M]
-    ids: tuple[str, ...]  # M
-
-
-@dataclass(frozen=True, eq=False)
-class GallerySnapshot:
-    """The gallery at one commit. It stays as it is whatever is added or removed later."""
-
-    generation: int
-    segments: tuple[SegmentView, ...]
-
-    def __len__(self) -> int:
-        return sum(len(segment.ids) for segment in self.segments)
-
-    @cached_property
-    def ids(self) -> tuple[str, ...]:
-        """Ids of all photos, segment by segment."""
-        return tuple(id_ for segment in self.segments for id_ in segment.ids)
 
 
 @dataclass(frozen=True)
@@ -117,15 +87,23 @@ class Gallery:
 
         Raises:
             NotAGalleryError: something else is there.
+            GalleryCorruptError: segments are there and no catalogue. A gallery made here would delete them.
             GalleryError: the directory can't be read.
         """
         path = Path(path)
         try:
+            # Listed before the catalogue is looked for, so that a gallery made meanwhile is taken for nothing else.
+            segments = sum(1 for _ in segment_files(path / SEGMENTS))
+            entries = {entry.name for entry in path.iterdir()} if path.is_dir() else None
             if (path / _CATALOGUE).is_file():
                 return True
-            entries = {entry.name for entry in path.iterdir()} if path.is_dir() else None
         except OSError as error:
             raise GalleryError(f"can't look into {path}: {error}") from error
+        if segments:
+            raise GalleryCorruptError(
+                f"{path} holds {segments} segments and no {_CATALOGUE}, without which nobody knows whose features they "
+                f"are. Restore {_CATALOGUE} from a backup, or index the photos again into another directory"
+            )
         if entries is not None:
             if foreign := sorted(entries - _LEFT_BY_CREATE):
                 raise NotAGalleryError(
@@ -152,11 +130,12 @@ class Gallery:
             path: the directory; its parents are made too.
             shapes: of every photo it will ever hold.
             model_fingerprint: identifies the model whose features these are.
-            model_name: how to load that model again, for people.
+            model_name: how to load that model again: the path of its checkpoint, SHIPPED_NAME, or "" if unknown.
             region_weight_power: p of the distance.
 
         Raises:
             NotAGalleryError: the path holds something else.
+            GalleryCorruptError: the path holds a gallery that lost its catalogue.
             GalleryLockedError: another process is creating it.
             GalleryError: it is a gallery already, or can't be written.
         """
@@ -197,22 +176,22 @@ class Gallery:
         path = Path(path).absolute()  # so that a later change of directory does no harm
         if not cls.exists(path):
             raise NotAGalleryError(
-                f"no gallery at {path}: make one with `python -m engine index PHOTOS --gallery {path}`"
+                f"no gallery at {path}: make one with `python -m engine index PHOTOS --gallery "
+                f"{shlex.quote(str(path))}`"
             )
         catalogue = Catalogue(path / _CATALOGUE)
         gallery = cls(path, catalogue, catalogue.meta())
         gallery.snapshot()
         return gallery
 
-    def check_model(self, fingerprint: str) -> None:
-        """Raise ModelMismatchError if the gallery holds features of another model than ``fingerprint``."""
-        if fingerprint != self.meta.model_fingerprint:
-            named = f" ({self.meta.model_name})" if self.meta.model_name else ""
-            raise ModelMismatchError(
-                f"{self.path} holds features of model {self.meta.model_fingerprint}{named}, but the model in "
-                f"use is {fingerprint}: distances between them mean nothing. Load the gallery's model, or "
-                "build one with this: `python -m engine index PHOTOS --gallery NEW_DIR --model CKPT`"
-            )
+    def check_model(self, fingerprint: str, name: str | None = None) -> None:
+        """Raise ModelMismatchError if the gallery holds features of another model than ``fingerprint``.
+
+        Args:
+            fingerprint: of the model in use.
+            name: how to load that model: the path of its checkpoint, or SHIPPED_NAME; None where it isn't at hand.
+        """
+        check_model(self.path, self.meta.model_fingerprint, self.meta.model_name, fingerprint, name)
 
     def snapshot(self) -> GallerySnapshot:
         """Return the gallery as of the last commit of any process; the same object while nothing has changed.
@@ -228,7 +207,10 @@ class Gallery:
             if generation != self._snapshot.generation:
                 # The state may be of a later commit than the stamp: it carries its own generation.
                 state = self._catalogue.state(since=self._snapshot.generation)
-                self._views = {segment.stored.name: self._view(segment) for segment in state.segments}
+                try:
+                    self._views = {segment.stored.name: self._view(segment) for segment in state.segments}
+                except OSError as error:
+                    raise self._unmapped(error, len(state.segments)) from error
                 living = tuple(view for view in self._views.values() if view.ids)
                 self._snapshot = GallerySnapshot(state.generation, living)
             return self._snapshot
@@ -237,19 +219,21 @@ class Gallery:
         name = segment.stored.name
         if segment.live is None:
             return self._views[name]
-        try:
-            block = open_segment(self.path / SEGMENTS, segment.stored, self.meta.shapes)
-        except OSError as error:
-            raise GalleryError(f"can't map segment {name} of {self.path}: {error}") from error
-        return SegmentView(
-            name=name,
-            levels=block.levels,
-            region_weights=block.region_weights,
-            level_weights=block.level_weights,
-            maps=block.maps,
-            live_rows=np.array([row for row, _ in segment.live], dtype=np.int64),
-            ids=tuple(id_ for _, id_ in segment.live),
-        )
+        rows = np.array([row for row, _ in segment.live], dtype=np.int64)
+        ids = tuple(id_ for _, id_ in segment.live)
+        if (view := self._views.get(name)) is not None:  # photos were removed; the features are as they were
+            return replace(view, live_rows=rows, ids=ids)
+        block = open_segment(self.path / SEGMENTS, segment.stored, self.meta.shapes)
+        return SegmentView(name, block.levels, block.region_weights, block.level_weights, block.maps, rows, ids)
+
+    def _unmapped(self, error: OSError, segments: int) -> GalleryError:
+        advice = ""
+        if error.errno == errno.EMFILE:
+            advice = (
+                f". A reader keeps one file open for each of its {segments} segments: allow the process more of them "
+                "with `ulimit -n`; photos added many at a time make fewer segments"
+            )
+        return GalleryError(f"can't map the segments of {self.path}: {error}{advice}")
 
     def existing(self) -> dict[str, PhotoRecord]:
         """All photos by id: what an interrupted ``add`` may skip."""
@@ -272,14 +256,13 @@ class Gallery:
     def info(self) -> GalleryInfo:
         """Return the counts as of the last commit of any process."""
         generation, photos, segments = self._catalogue.summary()
-        stored = (file.bytes for segment in segments for file in segment.files.values())
         return GalleryInfo(
             path=self.path,
             generation=generation,
             photos=photos,
             dead_rows=sum(segment.rows for segment in segments) - photos,
             segments=len(segments),
-            bytes_on_disk=sum(stored) + self._catalogue.path.stat().st_size,
+            bytes_on_disk=sum(segment.bytes for segment in segments) + self._catalogue.path.stat().st_size,
             meta=self.meta,
         )
 

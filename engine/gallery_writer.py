@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from engine.catalogue import Catalogue, NewPhoto, name_ids
+from engine.catalogue import Catalogue, NewPhoto, PhotoFile, name_ids
 from engine.errors import (
     DuplicateIdError,
     FeatureShapeError,
@@ -69,19 +69,21 @@ class GalleryWriter:
         *,
         paths: Sequence[str | None] | None = None,
         content_hashes: Sequence[str | None] | None = None,
+        file_stamps: Sequence[str | None] | None = None,
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
         previews: Sequence[bytes | None] | None = None,
     ) -> None:
         """Add N photos as one segment, in one commit: all of them or, on any error, none.
 
-        A segment costs a directory, L + 3 files and as many memory maps in each reader: give it hundreds of
-        photos or more where there are that many. N = 0 does nothing.
+        A segment costs a file, which each reader keeps open: give it hundreds of photos or more where there are
+        that many. N = 0 does nothing.
 
         Args:
             block: features of N photos.
             ids: N ids: unique, not empty, without NUL, of at most 1024 characters. An id never changes.
             paths: where the photos are.
-            content_hashes: of the files, so that a changed photo can be told.
+            content_hashes: of the photos' pixels, so that a moved photo can be told from another one.
+            file_stamps: of the files, so that one that was written again can be told without decoding it.
             metadata: for each photo a dict that JSON can hold.
             previews: small encoded pictures.
 
@@ -99,7 +101,7 @@ class GalleryWriter:
                 "another model or configuration: use the gallery's, or another gallery"
             )
         block.validate(ids)
-        photos = _new_photos(ids, paths, content_hashes, metadata, previews)
+        photos = _new_photos(ids, paths, content_hashes, file_stamps, metadata, previews)
         self._catalogue.refuse_known(ids)
         if not photos:
             return
@@ -111,6 +113,14 @@ class GalleryWriter:
                 "batch was stored, what was committed before is still there. Free some space, check the disk"
             ) from error
         self._catalogue.add_segment(stored, photos)
+
+    def update_files(self, files: Sequence[PhotoFile]) -> None:
+        """Record in one commit where the files of photos are now; ids that aren't here are left out."""
+        self._lock.require()
+        for file in files:
+            _check_text(file.id, file.path)
+        if files:
+            self._catalogue.update_files(files)
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove photos in one commit. Their rows stay on the disk, dead.
@@ -182,40 +192,59 @@ def _new_photos(
     ids: Sequence[str],
     paths: Sequence[str | None] | None,
     content_hashes: Sequence[str | None] | None,
+    file_stamps: Sequence[str | None] | None,
     metadata: Sequence[Mapping[str, Any] | None] | None,
     previews: Sequence[bytes | None] | None,
 ) -> list[NewPhoto]:
     """Pair up the lists, refusing what can't be stored; raises InvalidPhotoError, DuplicateIdError."""
     columns = [
-        [None] * len(ids) if column is None else column for column in (paths, content_hashes, metadata, previews)
+        [None] * len(ids) if column is None else column
+        for column in (paths, content_hashes, file_stamps, metadata, previews)
     ]
     if any(len(column) != len(ids) for column in columns):
         raise InvalidPhotoError(
-            f"found {len(ids)} ids, and paths, content_hashes, metadata or previews for "
+            f"found {len(ids)} ids, and paths, content_hashes, file_stamps, metadata or previews for "
             f"{', '.join(str(len(column)) for column in columns)} photos; expected lists of one length"
         )
     photos = [NewPhoto(*fields) for fields in zip(ids, *columns, strict=True)]
     for photo in photos:
-        _check_photo(photo)
+        check_id(photo.id)
+        for text in (photo.path, photo.content_hash):
+            _check_text(photo.id, text)
+        check_metadata(photo.id, photo.metadata)
     if repeated := [id_ for id_, count in Counter(ids).items() if count > 1]:
         raise DuplicateIdError(f"found {name_ids(repeated)} more than once; expected each photo once")
     return photos
 
 
-def _check_photo(photo: NewPhoto) -> None:
-    if not isinstance(photo.id, str) or not 0 < len(photo.id) <= MAX_ID_LENGTH or "\0" in photo.id:
+def check_id(id_: str) -> None:
+    """Raise InvalidPhotoError for an id that can't be stored."""
+    if not isinstance(id_, str) or not 0 < len(id_) <= MAX_ID_LENGTH or "\0" in id_:
         raise InvalidPhotoError(
-            f"id {str(photo.id)[:40]!r}: expected a string of 1 to {MAX_ID_LENGTH} characters without NUL"
+            f"id {str(id_)[:40]!r}: expected a string of 1 to {MAX_ID_LENGTH} characters without NUL; give another id"
         )
-    for text in (photo.id, photo.path, photo.content_hash):
-        try:
-            (text or "").encode()
-        except UnicodeEncodeError as error:
-            raise InvalidPhotoError(f"photo {photo.id!r}: {text!r} is not valid Unicode; rename the file") from error
+    _check_text(id_, id_)
+
+
+def check_metadata(id_: str, metadata: Mapping[str, Any] | None) -> None:
+    """Raise InvalidPhotoError for metadata that can't be stored."""
+    if metadata is None:
+        return
+    if not isinstance(metadata, Mapping):
+        raise InvalidPhotoError(
+            f"photo {id_!r}: its metadata is a {type(metadata).__name__}; expected a dict that JSON can hold"
+        )
     try:
-        json.dumps(photo.metadata, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidPhotoError(f"photo {photo.id!r}: its metadata can't be stored as JSON: {error}") from error
+        json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidPhotoError(f"photo {id_!r}: its metadata can't be stored as JSON: {error}") from error
+
+
+def _check_text(id_: str, text: str | None) -> None:
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        raise InvalidPhotoError(f"photo {id_!r}: {text!r} is not valid Unicode; rename the file") from error
 
 
 def _now() -> str:

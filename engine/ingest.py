@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,10 +11,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from engine.catalogue import PhotoFile
 from engine.encoders import Encoder
-from engine.errors import ImageError
+from engine.errors import FeatureValueError, ImageError, InvalidPhotoError
 from engine.gallery import FeatureBlock, Gallery, GalleryWriter
-from engine.sources import Photo, Source, decode
+from engine.gallery_writer import check_id
+from engine.sources import Expanded, Photo, Source, decode, file_stamp
 from engine.types import AddReport, Skipped
 from mlrm.features import Features
 from mlrm.transforms import image_to_tensor
@@ -26,24 +29,52 @@ Progress = Callable[[int, int], None]
 GalleryFor = Callable[[FeatureBlock], Gallery]
 
 
+@dataclass(frozen=True)
+class _Held:
+    """A photo that is in the gallery or on its way there."""
+
+    id: str
+    path: str | None
+    content_hash: str | None
+    file_stamp: str | None
+
+
 class Ingest:
     """Adds photos while it holds the gallery's lock; a context manager for one `add`.
 
     gallery: the gallery, or None if the first photos are to create it with `gallery_for`.
+    metadata: of some photos, by id.
     """
 
-    def __init__(self, encoder: Encoder, gallery: Gallery | None, gallery_for: GalleryFor) -> None:
-        self._encoder, self._gallery, self._gallery_for = encoder, gallery, gallery_for
+    def __init__(
+        self,
+        encoder: Encoder,
+        gallery: Gallery | None,
+        gallery_for: GalleryFor,
+        metadata: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self._encoder, self._gallery, self._gallery_for, self._metadata = encoder, gallery, gallery_for, metadata
         self._writer: GalleryWriter | None = None
         self._stack = ExitStack()
-        # The segment in the making: its photos, the features of those encoded, the images of the others.
+        self._held: dict[str, _Held] = {}
+        self._by_path: dict[str, _Held] = {}  # of those in the gallery before
+        # The segment in the making: photos to be encoded, and those that are, with their features.
+        self._waiting: list[Photo] = []
         self._photos: list[Photo] = []
         self._features: list[Features] = []
-        self._images: list[Image.Image] = []
+        self._files: list[PhotoFile] = []  # of photos in the gallery: to be recorded
+        self._added: list[str] = []
+        self._skipped: list[Skipped] = []
+        self._already = self._moved = 0
 
     def __enter__(self) -> Self:
         if self._gallery is not None:
             self._writer = self._stack.enter_context(self._gallery.writer())
+            for record in self._gallery.existing().values():
+                held = _Held(record.id, record.path, record.content_hash, record.file_stamp)
+                self._held[held.id] = held
+                if held.path is not None:
+                    self._by_path[held.path] = held
         return self
 
     def __exit__(
@@ -51,54 +82,111 @@ class Ingest:
     ) -> None:
         self._stack.close()
 
-    def run(self, sources: list[Source], metadata: Mapping[str, Mapping[str, Any]], progress: Progress) -> AddReport:
+    def run(self, photos: Expanded, progress: Progress) -> AddReport:
         """Add what isn't there already; report what was skipped and why."""
-        known = {} if self._gallery is None else self._gallery.existing()
-        # A file under its id at the same path is not decoded again: this is how an interrupted `add` goes on.
-        new = [s for s in sources if s.path is None or s.id not in known or known[s.id].path != s.path]
-        already, added = len(sources) - len(new), list[str]()
-        skipped: list[Skipped] = []
-        paths = {id_: record.path for id_, record in known.items()}
+        sources = photos.sources
+        new = [source for source in sources if not self._settled(source)]
         decoded = decode(new, self._encoder.image_size, 4 * ENCODE_BATCH, os.cpu_count() or 1)
-        for done, (source, photo) in enumerate(decoded, already + 1):
+        for done, (source, photo) in enumerate(decoded, len(sources) - len(new) + 1):
             if isinstance(photo, ImageError):
-                skipped.append(Skipped(str(source), photo.reason))
-            elif photo.id in known and known[photo.id].content_hash == photo.content_hash:
-                already += 1
-            elif photo.id in paths:
-                holder = paths[photo.id] or "an image from memory"
-                skipped.append(
-                    Skipped(str(source), f"the id {photo.id!r} is taken by {holder}; rename it or give ids=[...]")
-                )
+                self._skip(source, photo.reason)
             else:
-                paths[photo.id] = source.path
-                added += self._take(photo, metadata)
+                self._receive(photo)
             progress(done, len(sources))
-        added += self._commit(metadata)
-        return AddReport(tuple(added), already, tuple(skipped))
+        self._commit()
+        self._commit_files()
+        return AddReport(tuple(self._added), self._already, tuple(self._skipped), self._moved, photos.left_out)
 
-    def _take(self, photo: Photo, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """Encode the photo with others, as soon as a batch is full; returns the ids committed by that, if any."""
-        self._photos.append(photo)
-        self._images.append(photo.image)
-        if len(self._photos) == SEGMENT_PHOTOS:
-            return self._commit(metadata)
-        if len(self._images) == ENCODE_BATCH:
+    def _settled(self, source: Source) -> bool:
+        """Whether a photo needs no decoding: its id can't be kept, or its file is there as it was when it was added.
+
+        The latter is how an interrupted `add` goes on.
+        """
+        if source.id is not None:
+            try:
+                check_id(source.id)
+            except InvalidPhotoError as error:
+                self._skip(source, str(error))
+                return True
+        held = self._holder(source, source.id)
+        if held is None or source.path is None:
+            return False
+        if (held.path, held.file_stamp) != (source.path, file_stamp(source.path)):
+            return False
+        self._already += 1
+        return True
+
+    def _holder(self, source: Source, id_: str | None) -> _Held | None:
+        """The photo that has the id, or else the file if its id is not the caller's choice: a file is one photo."""
+        same_id = None if id_ is None else self._held.get(id_)
+        if source.id_given or source.path is None or (same_id is not None and same_id.path == source.path):
+            return same_id
+        return self._by_path.get(source.path, same_id)
+
+    def _receive(self, photo: Photo) -> None:
+        """Take a photo in, unless it, or another one under its id, is there."""
+        source, held = photo.source, self._holder(photo.source, photo.id)
+        if held is None:
+            self._take(photo)
+        elif held.content_hash == photo.content_hash:
+            self._already += 1
+            self._follow(held, photo)
+        elif held.path == source.path and source.path is not None:
+            self._skip(
+                source,
+                f"changed since it was added; remove it first (retriever.remove([{held.id!r}])) and add it again",
+            )
+        else:
+            holder = held.path or "an image from memory"
+            self._skip(source, f"the id {photo.id!r} is taken by {holder}; rename it or give ids=[...]")
+
+    def _follow(self, held: _Held, photo: Photo) -> None:
+        """Note the file of a photo that is there, if it was moved, or written again with the same picture."""
+        path = photo.source.path
+        if held.path is None or path is None or (held.path, held.file_stamp) == (path, photo.file_stamp):
+            return
+        if held.path != path:
+            if file_stamp(held.path) is not None:  # a copy
+                return
+            self._moved += 1
+        self._files.append(PhotoFile(held.id, path, photo.file_stamp))
+        if len(self._files) == SEGMENT_PHOTOS:
+            self._commit_files()
+
+    def _take(self, photo: Photo) -> None:
+        """Encode the photo with others, as soon as a batch is full."""
+        self._held[photo.id] = _Held(photo.id, photo.source.path, photo.content_hash, photo.file_stamp)
+        self._waiting.append(photo)
+        if len(self._photos) + len(self._waiting) == SEGMENT_PHOTOS:
+            self._commit()
+        elif len(self._waiting) == ENCODE_BATCH:
             self._encode()
-        return []
 
     def _encode(self) -> None:
-        self._features.append(encode(self._encoder, self._images, "photo"))
-        self._images.clear()
+        """Encode the waiting photos, and skip those whose features can't be stored."""
+        photos, self._waiting = self._waiting, []
+        if not photos:
+            return
+        features = encode(self._encoder, (photo.image for photo in photos), "photo")
+        good = []
+        for number, photo in enumerate(photos):
+            try:
+                feature_block(features[number : number + 1]).validate([photo.id])
+                good.append(number)
+            except FeatureValueError as error:
+                del self._held[photo.id]
+                self._skip(photo.source, str(error))
+        self._photos += [photos[number] for number in good]
+        self._features.append(features[good])
 
-    def _commit(self, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """Store the photos taken since the last commit; returns their ids."""
-        if not self._photos:
-            return []
-        if self._images:
-            self._encode()
-        photos, block = self._photos, feature_block(Features.cat(self._features))
+    def _commit(self) -> None:
+        """Store the photos taken since the last commit."""
+        self._encode()
+        photos, features = self._photos, self._features
         self._photos, self._features = [], []
+        if not photos:
+            return
+        block = feature_block(Features.cat(features))
         if self._writer is None:
             self._writer = self._stack.enter_context(self._gallery_for(block).writer())
         ids = [photo.id for photo in photos]
@@ -107,10 +195,19 @@ class Ingest:
             ids,
             paths=[photo.source.path for photo in photos],
             content_hashes=[photo.content_hash for photo in photos],
-            metadata=[metadata.get(id_) for id_ in ids],
+            file_stamps=[photo.file_stamp for photo in photos],
+            metadata=[self._metadata.get(id_) for id_ in ids],
             previews=[photo.preview for photo in photos],
         )
-        return ids
+        self._added += ids
+
+    def _commit_files(self) -> None:
+        files, self._files = self._files, []
+        if files and self._writer is not None:
+            self._writer.update_files(files)
+
+    def _skip(self, source: Source, reason: str) -> None:
+        self._skipped.append(Skipped(str(source), reason))
 
 
 def encode(encoder: Encoder, images: Iterable[Image.Image], domain: Any) -> Features:

@@ -6,25 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
 from PIL import Image
 
+from engine.checks import check_maps, check_query, check_top_k, metadata_by_id, metadata_in_order
 from engine.encoders import Encoder
 from engine.encoders.torch_encoder import TorchEncoder
-from engine.errors import ConfigError, FeatureShapeError, FeatureValueError, InvalidPhotoError, QueryError
+from engine.errors import ConfigError, FeatureShapeError
 from engine.exact import search_snapshot
 from engine.gallery import FeatureBlock, Gallery
 from engine.ingest import Ingest, Progress, encode, feature_block
+from engine.model_check import EXTERNAL
 from engine.results import make_result
-from engine.sources import Source, expand
+from engine.sources import expand
 from engine.types import AddReport, SearchResult
 from mlrm.cli import progress_bar
 from mlrm.devices import find_device
 from mlrm.features import Features
 from mlrm.images import ImageSource, load_image
-
-EXTERNAL = "features computed elsewhere"
-"""Stands for a model's fingerprint in a gallery filled by `add_features` without one."""
 
 
 class Retriever:
@@ -51,7 +49,7 @@ class Retriever:
         self._writing = threading.Lock()
         self._gallery = Gallery.open(self.path) if Gallery.exists(self.path) else None
         if self._gallery is not None and self._gallery.meta.model_fingerprint != EXTERNAL:
-            self._gallery.check_model(self.encoder.fingerprint)
+            self._check_model(self._gallery)
 
     @property
     def gallery(self) -> Gallery | None:
@@ -74,7 +72,7 @@ class Retriever:
         metadata: Mapping[str, Mapping[str, Any]] | None = None,
         progress: Progress | None = None,
     ) -> AddReport:
-        """Add photos; what can't be decoded is skipped and reported, what is there already is left alone.
+        """Add photos; what can't be used is skipped and reported, what is there already is left alone.
 
         photos: a folder (all images below it; ids are their paths relative to it), a file (its name), a PIL image, an
         array [H, W, 3] or [H, W] (uint8, or float in 0..1), encoded bytes, or a list of these. Images from memory get
@@ -82,21 +80,25 @@ class Retriever:
         metadata: for some ids, a dict that JSON can hold.
         progress: called with the number of photos handled and their total; default: a bar, where there is a terminal.
 
+        There already is a file that the gallery knows (under any id, unless `ids` are given), and the same picture
+        under the same id; if its old file is gone, the gallery notes the new place. A file that was changed since it
+        was added is skipped: remove its photo and add it again.
+
         Interrupted at any moment, at most the last 512 photos are lost; the same call again goes on from there.
         Raises `NoImagesError` for a folder without images, `ImageError` for a path that isn't there,
-        `InvalidPhotoError` for ids or metadata that don't fit the photos, `ModelMismatchError` for a gallery of another
-        model and `GalleryLockedError` if another process is writing.
+        `InvalidPhotoError` for ids or metadata that don't fit the photos or JSON, `ModelMismatchError` for a gallery of
+        another model and `GalleryLockedError` if another process is writing.
         """
-        sources, metadata = expand(photos, ids), metadata or {}
-        _check_metadata(sources, metadata)
+        expanded = expand(photos, ids)
+        metadata = metadata_by_id(metadata, expanded.sources)
         with self._writing:
             if (gallery := self.gallery) is not None:
-                gallery.check_model(self.encoder.fingerprint)
-            with Ingest(self.encoder, gallery, self._gallery_for) as ingest:
+                self._check_model(gallery)
+            with Ingest(self.encoder, gallery, self._gallery_for, metadata) as ingest:
                 if progress is not None:
-                    return ingest.run(sources, metadata, progress)
+                    return ingest.run(expanded, progress)
                 with progress_bar() as show:
-                    return ingest.run(sources, metadata, lambda done, total: show("add photos", done, total))
+                    return ingest.run(expanded, lambda done, total: show("add photos", done, total))
 
     def add_features(
         self,
@@ -110,13 +112,15 @@ class Retriever:
         """Add photos by features computed elsewhere, of any R, L, C_l; all of them or, on an error, none.
 
         ids: one for each photo; default "0", "1", ... counted on from all photos the gallery ever had.
-        metadata: for each photo a dict that JSON can hold, or None.
-        fingerprint: `MLRM.fingerprint()` of the model that computed them. A gallery that starts without one can be
-        searched by features only.
+        metadata: a list as long as ids, of dicts that JSON can hold, or None.
+        fingerprint: `MLRM.fingerprint()` of the model that computed them, checked against the gallery's. Without one
+        nothing is checked but the shapes: they are taken into a model's gallery too, and if another model computed
+        them, their distances mean nothing. A gallery that starts without one can be searched by features only.
         region_weight_power: p of the distance, 1 or 2, which a gallery keeps; default: what it has, and for one that
         starts here 1, or the model's own where `fingerprint` is this model's.
-        Raises `FeatureShapeError` where shapes differ from the gallery's, `FeatureValueError` for NaN, infinity, values
-        beyond float16 and weights below 0, `DuplicateIdError`, `ModelMismatchError`, and `ConfigError` for another p.
+        Raises `FeatureShapeError` where shapes differ from the gallery's (maps, or none, included),
+        `FeatureValueError` for NaN, infinity, values beyond float16 and weights below 0, `InvalidPhotoError`,
+        `DuplicateIdError`, `ModelMismatchError`, and `ConfigError` for another p.
         """
         block = feature_block(features)
         if region_weight_power not in (None, 1, 2):
@@ -124,11 +128,13 @@ class Retriever:
         with self._writing:
             ids = self._next_ids(len(block)) if ids is None else list(ids)
             block.validate(ids)
+            metadata = metadata_in_order(metadata, ids)
             gallery = self._gallery_for(block, fingerprint or EXTERNAL, region_weight_power)
             if fingerprint is not None:
                 gallery.check_model(fingerprint)
             if region_weight_power not in (None, power := gallery.meta.region_weight_power):
                 raise ConfigError(f"region_weight_power is {region_weight_power}; expected {self.path}'s, {power}")
+            check_maps(features, block.shapes, gallery)
             with gallery.writer() as writer:
                 writer.add(block, ids, metadata=metadata)
         return AddReport(tuple(ids), 0, ())
@@ -151,11 +157,11 @@ class Retriever:
         Raises `ImageError` for a sketch that can't be decoded, `QueryError` for a `top_k` below 1, `FeatureValueError`
         for a model whose features aren't finite, and `ModelMismatchError` for a gallery of features computed elsewhere.
         """
-        _check_top_k(top_k)
+        check_top_k(top_k)
         many = isinstance(sketch, (list, tuple))
         images = [load_image(one) for one in (sketch if many else [sketch])]
         if (gallery := self.gallery) is not None:
-            gallery.check_model(self.encoder.fingerprint)
+            self._check_model(gallery)
         results = self._search(encode(self.encoder, images, "sketch"), top_k, images) if images else []
         return results if many else results[0]
 
@@ -165,13 +171,13 @@ class Retriever:
         Raises `FeatureShapeError` where shapes differ from the gallery's and `FeatureValueError` for NaN, infinity and
         weights below 0.
         """
-        _check_top_k(top_k)
+        check_top_k(top_k)
         queries = features.map(lambda tensor: tensor.detach().to("cpu").float())
         return self._search(queries, top_k, [None] * len(queries))
 
     def _search(self, queries: Features, top_k: int, images: Sequence[Image.Image | None]) -> list[SearchResult]:
         gallery, found = self.gallery, feature_block(queries).shapes
-        _check_query(queries)
+        check_query(queries)
         if gallery is None:
             return [make_result(None, queries[i : i + 1], [], image) for i, image in enumerate(images)]
         expected = gallery.meta.shapes
@@ -195,44 +201,14 @@ class Retriever:
                 region_weight_power=region_weight_power or (self.encoder.region_weight_power if own else 1),
             )
         elif fingerprint is None:  # another process may have made it meanwhile
-            gallery.check_model(self.encoder.fingerprint)
+            self._check_model(gallery)
         return gallery
+
+    def _check_model(self, gallery: Gallery) -> None:
+        gallery.check_model(self.encoder.fingerprint, self.encoder.name)
 
     def _next_ids(self, count: int) -> list[str]:
         """Numbers that no photo here ever had as its default id: what was removed is counted too."""
         info = None if self.gallery is None else self.gallery.info()
         first = 0 if info is None else info.photos + info.dead_rows
         return [str(first + number) for number in range(count)]
-
-
-def _check_top_k(top_k: int) -> None:
-    # NumPy's integers will do; True is an int, but no number of photos.
-    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
-        raise QueryError(f"top_k is {top_k!r}; expected an int of at least 1")
-
-
-def _check_query(queries: Features) -> None:
-    """Raise `FeatureValueError` for what would make a distance meaningless."""
-    levels = {f"level {number}": level for number, level in enumerate(queries.levels)}
-    weights = {"region weights": queries.region_weights, "level weights": queries.level_weights}
-    for name, tensor in (levels | weights).items():
-        if not tensor.isfinite().all():
-            raise FeatureValueError(
-                f"the query's {name} hold NaN or infinity; expected finite float32 values: check the model they come "
-                "from"
-            )
-        if name in weights and (tensor < 0).any():
-            raise FeatureValueError(
-                f"the query's {name} go down to {float(tensor.min()):.4g}; expected 0 or more: check the model they "
-                "come from"
-            )
-
-
-def _check_metadata(sources: Sequence[Source], metadata: Mapping[str, Any]) -> None:
-    """Raise `InvalidPhotoError` for metadata of an id that none of the photos has, a slip that would lose it."""
-    ids = {source.id for source in sources}
-    # An id made of an image's content is known once it is decoded.
-    if None not in ids and (unknown := [id_ for id_ in metadata if id_ not in ids]):
-        raise InvalidPhotoError(
-            f"metadata was given for {unknown[0]!r}, which is no photo's id; expected ids such as {sources[0].id!r}"
-        )

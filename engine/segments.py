@@ -1,23 +1,24 @@
-"""Segments: the immutable parts of a gallery, one directory of ``.npy`` files each.
+"""Segments: the immutable parts of a gallery, one file each in the safetensors format. No torch here.
 
 A segment of N photos with R regions, L levels of C_l channels and maps of h x w cells holds
 
-    level_0.npy .. level_{L-1}.npy   float16 [N, R, C_l]
-    region_weights.npy               float32 [N, R]
-    level_weights.npy                float32 [N, R, L]
-    maps.npy                         uint8   [N, R, h, w]    round(255 * map)
+    level_0 .. level_{L-1}   F16 [N, R, C_l]
+    region_weights           F32 [N, R]
+    level_weights            F32 [N, R, L]
+    maps                     U8  [N, R, h, w]    round(255 * map)
 
+One file, because a reader keeps it mapped, and each map takes one of the few open files that a process may have.
 It is written aside, flushed and renamed. Until the catalogue names it, it does not exist for readers; after
-that it never changes. No torch here.
+that it never changes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import secrets
-import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,69 +27,60 @@ import numpy as np
 
 from engine.errors import GalleryCorruptError
 from engine.features import Array, FeatureBlock, FeatureShapes
+from engine.tensor_file import read_header, write_tensors
 
+SUFFIX = ".safetensors"
 _TEMPORARY_PREFIX = ".tmp-"
 _HASH_CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
-class StoredFile:
-    """One file of a segment, as the catalogue remembers it."""
-
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class StoredSegment:
-    """One segment, as the catalogue remembers it: ``rows`` photos, files by name."""
+    """One segment, as the catalogue remembers it: ``rows`` photos in a file of so many bytes with this SHA-256."""
 
     name: str
     rows: int
-    files: dict[str, StoredFile]
+    bytes: int
+    sha256: str
+
+    def path(self, directory: Path) -> Path:
+        """The segment's file."""
+        return directory / f"{self.name}{SUFFIX}"
 
 
 class _HashingFile:
-    """Hashes what passes through to ``file``, so that no array is read or copied a second time."""
+    """Counts and hashes what passes through to ``file``, so that no array is read or copied a second time."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.sha256 = hashlib.sha256()
+        self.bytes = 0
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> None:
         self.sha256.update(data)
-        return self._file.write(data)
+        self.bytes += self._file.write(data)
 
 
 def write_segment(directory: Path, block: FeatureBlock) -> StoredSegment:
     """Write ``block`` (as :meth:`FeatureBlock.encoded` gives it) as a new segment under ``directory``.
 
     On return the segment is on the disk, whatever happens next. A failure leaves nothing behind; a kill
-    leaves at most a directory that :func:`remove_orphans` removes. Raises OSError.
+    leaves at most a file that :func:`remove_orphans` removes. Raises OSError.
     """
     temporary = directory / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-    temporary.mkdir()
     try:
-        files = {
-            f"{name}.npy": _write_array(temporary / f"{name}.npy", array) for name, array in block.arrays().items()
-        }
-        sync_directory(temporary)
-        segment = directory / secrets.token_hex(8)
-        temporary.rename(segment)
+        with temporary.open("xb") as file:
+            hashing = _HashingFile(file)
+            write_tensors(hashing.write, block.arrays())
+            file.flush()
+            os.fsync(file.fileno())
+        stored = StoredSegment(secrets.token_hex(8), len(block), hashing.bytes, hashing.sha256.hexdigest())
+        temporary.rename(stored.path(directory))
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_directory(directory)
-    return StoredSegment(name=segment.name, rows=len(block), files=files)
-
-
-def _write_array(path: Path, array: Array) -> StoredFile:
-    with path.open("wb") as file:
-        hashing = _HashingFile(file)
-        np.lib.format.write_array(hashing, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-        return StoredFile(bytes=file.tell(), sha256=hashing.sha256.hexdigest())
+    return stored
 
 
 def sync_directory(path: Path) -> None:
@@ -102,46 +94,52 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def segment_files(directory: Path) -> Iterator[Path]:
+    """The files of all segments under ``directory``, whether a catalogue names them or not."""
+    return directory.glob(f"[!.]*{SUFFIX}")
+
+
 def remove_orphans(directory: Path, keep: Collection[str]) -> None:
     """Delete what killed writers left under ``directory``: every segment not named in ``keep``."""
-    for entry in directory.iterdir():
-        if entry.is_dir() and entry.name not in keep:
-            shutil.rmtree(entry)
+    for path in (*directory.glob(f"{_TEMPORARY_PREFIX}*"), *segment_files(directory)):
+        if path.stem not in keep:
+            path.unlink()
 
 
 def open_segment(directory: Path, stored: StoredSegment, shapes: FeatureShapes) -> FeatureBlock:
-    """Memory-map a segment, read-only.
+    """Memory-map a segment, read-only; its arrays share one map and one file descriptor.
 
     Raises:
-        GalleryCorruptError: a file is missing, has another size than the catalogue recorded, or is not an
-            array of the expected shape and dtype.
+        GalleryCorruptError: the file is missing, has another size than the catalogue recorded, or does not hold
+            the expected arrays.
+        OSError: the system refuses the file or the map.
     """
-    arrays = {}
+    path = stored.path(directory)
+    with _opened(path, stored) as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        found = read_header(mapped)
+    except ValueError as error:
+        raise _corrupt(path, str(error)) from error
+    arrays: dict[str, Array] = {}
     for name, (dtype, shape) in _layout(stored.rows, shapes).items():
-        path = directory / stored.name / f"{name}.npy"
-        _check_size(path, stored.files.get(path.name))
-        try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise _corrupt(path, f"it is not a NumPy array ({error})") from error
-        if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
-            raise _corrupt(path, f"it holds {array.dtype} {array.shape}, expected {dtype} {shape}")
-        arrays[name] = array
+        if (tensor := found.get(name)) is None:
+            raise _corrupt(path, f"it holds no {name}")
+        if (tensor.dtype, tensor.shape) != (dtype, shape):
+            raise _corrupt(path, f"its {name} is {tensor.dtype} {tensor.shape}, expected {dtype} {shape}")
+        arrays[name] = np.frombuffer(mapped, dtype, tensor.size, tensor.start).reshape(shape)
     levels = tuple(arrays[f"level_{index}"] for index in range(len(shapes.level_dims)))
     return FeatureBlock(levels, arrays["region_weights"], arrays["level_weights"], arrays["maps"])
 
 
 def verify_segment(directory: Path, stored: StoredSegment) -> None:
-    """Read every byte of a segment; raises GalleryCorruptError naming the file that has changed."""
-    for name, recorded in stored.files.items():
-        path = directory / stored.name / name
-        _check_size(path, recorded)
-        sha256 = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(_HASH_CHUNK):
-                sha256.update(chunk)
-        if sha256.hexdigest() != recorded.sha256:
-            raise _corrupt(path, f"its SHA-256 is {sha256.hexdigest()}, expected {recorded.sha256}")
+    """Read every byte of a segment; raises GalleryCorruptError if one has changed."""
+    path, sha256 = stored.path(directory), hashlib.sha256()
+    with _opened(path, stored) as file:
+        while chunk := file.read(_HASH_CHUNK):
+            sha256.update(chunk)
+    if sha256.hexdigest() != stored.sha256:
+        raise _corrupt(path, f"its SHA-256 is {sha256.hexdigest()}, expected {stored.sha256}")
 
 
 def _layout(rows: int, shapes: FeatureShapes) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
@@ -156,15 +154,15 @@ def _layout(rows: int, shapes: FeatureShapes) -> dict[str, tuple[np.dtype[Any], 
     return layout
 
 
-def _check_size(path: Path, recorded: StoredFile | None) -> None:
-    if recorded is None:
-        raise _corrupt(path, "the catalogue does not record it")
+def _opened(path: Path, stored: StoredSegment) -> BinaryIO:
+    """The file of a segment, opened for reading, if it has the length that the catalogue recorded."""
     try:
         actual = path.stat().st_size
     except FileNotFoundError as error:
-        raise _corrupt(path, f"it is missing, expected {recorded.bytes} bytes") from error
-    if actual != recorded.bytes:
-        raise _corrupt(path, f"it has {actual} bytes, expected {recorded.bytes}")
+        raise _corrupt(path, f"it is missing, expected {stored.bytes} bytes") from error
+    if actual != stored.bytes:
+        raise _corrupt(path, f"it has {actual} bytes, expected {stored.bytes}")
+    return path.open("rb")
 
 
 def _corrupt(path: Path, fault: str) -> GalleryCorruptError:

@@ -12,6 +12,8 @@ from engine.errors import EngineError
 if TYPE_CHECKING:
     from engine.explain import Explanation
 
+ENDINGS_SHOWN = 8
+
 
 @dataclass(frozen=True)
 class Match:
@@ -96,11 +98,29 @@ class AddReport:
     already: int
     """Photos that were in the gallery before."""
     skipped: tuple[Skipped, ...]
+    moved: int = 0
+    """Those of `already` whose file was found at another place: the gallery knows the new one now."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """How many files in folders don't end like an image, by ending."""
 
     def __repr__(self) -> str:
-        lines = [f"  {skip.source}: {skip.reason}" for skip in self.skipped]
-        counts = f"{len(self.added)} added, {self.already} there already, {len(self.skipped)} skipped"
-        return "\n".join([counts, *lines])
+        return "\n".join([self.summary(), *(f"  {skip.source}: {skip.reason}" for skip in self.skipped)])
+
+    def summary(self) -> str:
+        """All counts, in one or two lines."""
+        moved = f" ({self.moved} of them moved)" if self.moved else ""
+        text = f"{len(self.added)} added, {self.already} there already{moved}, {len(self.skipped)} skipped"
+        return f"{text}\n{left_out_text(self.left_out)}" if self.left_out else text
+
+
+def left_out_text(left_out: Mapping[str, int]) -> str:
+    """Say how many files were left out, the most common endings first."""
+    endings = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{ending}: {count}" for ending, count in endings[:ENDINGS_SHOWN]] + ["..."] * (
+        len(endings) > ENDINGS_SHOWN
+    )
+    total = sum(left_out.values())
+    return f"{total} other file{'s' * (total != 1)} left out ({', '.join(named)})"
 
 
 def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:

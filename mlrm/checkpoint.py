@@ -7,12 +7,7 @@
 | `.pkl` | the authors' program | `model` (state dict), `epochs`, `steps`, `args` |
 """
 
-import argparse
-import io
 import os
-import pickle
-import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +20,7 @@ from torch import Tensor
 from mlrm.config import MLRMConfig
 from mlrm.errors import CheckpointError, ConfigError
 from mlrm.model import MLRM
+from mlrm.pickles import read_pickle
 
 FORMAT = "mlrm"
 SHIPPED = Path(__file__).parent / "data" / "mlrm_lite0.safetensors"
@@ -81,6 +77,8 @@ def _half(name: str, value: Tensor) -> Tensor:
 def load(path: str | os.PathLike[str], *, preset: Literal["paper", "authors"] | None = None) -> MLRM:
     """Read a checkpoint of ours or the authors'; the model is in eval mode, on the CPU, float32.
 
+    Of a run of `mlrm.train` read `best.pt`, the running average of the weights that was validated. `last.pt` is there
+    to resume from: this function returns its raw weights, which nothing was measured on.
     preset: for the authors' `.pkl` only, whose default is "authors", the form it was trained in; "paper" reads the
     same weights into the form that can be indexed.
     Raises `CheckpointError` for a file that is missing, damaged, of another kind, or that would run code.
@@ -196,57 +194,3 @@ def _authors_config(state: Mapping[str, Tensor], preset: Literal["paper", "autho
     except KeyError as error:
         raise CheckpointError(f"the authors' state dict lacks {error}") from error
     return MLRMConfig.paper(**overrides) if preset == "paper" else MLRMConfig.authors(**overrides)
-
-
-def read_pickle(path: Path) -> dict[str, Any]:
-    """The dict in a file of torch.save or pickle, tensors and plain values only.
-
-    Raises `CheckpointError` naming what else the pickle asked for; nothing it carries is run.
-    """
-    try:
-        with path.open("rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"
-            file.seek(0)
-            content = None if zipped else _PlainUnpickler(file).load()
-            if zipped or content == torch.serialization.MAGIC_NUMBER:
-                file.seek(0)
-                content = _load_torch(file)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path.name} was not read: {_refusal(error)}. Expected tensors and plain values only; if you trust its "
-            "source, load it in a program of your own and save the state dict alone"
-        ) from error
-    except Exception as error:  # a damaged pickle can raise anything
-        raise CheckpointError(f"{path.name} is damaged or not a checkpoint: {type(error).__name__}: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path.name} holds a {type(content).__name__}; expected a dict")
-    return content
-
-
-def _refusal(error: pickle.UnpicklingError) -> str:
-    """What the pickle asked for, without torch's advice around it (to try again and let code run)."""
-    text = str(error)
-    if asked := re.search(r"GLOBAL (\S+)", text):
-        return f"it asks for {asked[1]}"
-    reason = re.search(r"WeightsUnpickler error:\s*(.+)", text)
-    return (reason[1] if reason else text.strip().partition("\n")[0]).rstrip(". ")
-
-
-def _load_torch(file: Any) -> Any:
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        return torch.load(file, map_location="cpu", weights_only=True)
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads a dict of tensors written by plain `pickle`; any other class or function is refused by name."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        allowed = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("argparse", "Namespace"): argparse.Namespace,
-            ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-            ("torch.storage", "_load_from_bytes"): lambda content: _load_torch(io.BytesIO(content)),
-        }
-        if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return allowed[module, name]

@@ -1,11 +1,11 @@
 """What an MLRM is made of: one frozen dataclass, its presets and its JSON form."""
 
 import json
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
 from mlrm.errors import ConfigError
+from mlrm.ranges import require_choice, require_number, require_whole
 
 TRUNKS = ("densenet169", "efficientnet_lite0")
 STRIDE = 32
@@ -52,20 +52,20 @@ class MLRMConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", _levels(self.levels))
-        _choice("trunk", self.trunk, TRUNKS)
-        _choice("region_maps", self.region_maps, ("lama", "cama"))
-        _choice("attention_over", self.attention_over, ("tokens", "batch"))
-        _choice("level_softmax", self.level_softmax, ("levels", "regions"))
-        _choice("overlap_penalty", self.overlap_penalty, ("lama", "cama"))
-        _choice("region_weight_power", self.region_weight_power, (1, 2))
+        require_choice("trunk", self.trunk, TRUNKS)
+        require_choice("region_maps", self.region_maps, ("lama", "cama"))
+        require_choice("attention_over", self.attention_over, ("tokens", "batch"))
+        require_choice("level_softmax", self.level_softmax, ("levels", "regions"))
+        require_choice("overlap_penalty", self.overlap_penalty, ("lama", "cama"))
+        require_choice("region_weight_power", self.region_weight_power, (1, 2))
         for name in ("l2norm", "shared_networks"):
-            _choice(name, getattr(self, name), (True, False))
+            require_choice(name, getattr(self, name), (True, False))
         for name in ("regions", "token_dim", "transformer_layers", "attention_heads"):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("image_size", self.image_size, SMALLEST_GRID * STRIDE)
+            require_whole(name, getattr(self, name), 1)
+        require_whole("image_size", self.image_size, SMALLEST_GRID * STRIDE)
         if self.image_size % STRIDE:
             raise ConfigError(f"image_size is {self.image_size}; expected a multiple of {STRIDE}")
-        _at_least("threshold_cells", self.threshold_cells, 0)
+        require_whole("threshold_cells", self.threshold_cells, 0)
         if self.threshold_cells > (cells := (self.image_size // STRIDE) ** 2):
             raise ConfigError(
                 f"threshold_cells is {self.threshold_cells}; expected at most the {cells} cells that the maps of a "
@@ -75,10 +75,9 @@ class MLRMConfig:
             raise ConfigError(
                 f"token_dim is {self.token_dim}; expected a multiple of 4 and of attention_heads={self.attention_heads}"
             )
-        for name in ("dropout", "margin", "alpha", "beta"):
-            _non_negative(name, getattr(self, name))
-        if self.dropout >= 1:
-            raise ConfigError(f"dropout is {self.dropout}; expected a number from 0 up to, not including, 1")
+        require_number("dropout", self.dropout, below=1)
+        for name in ("margin", "alpha", "beta"):
+            require_number(name, getattr(self, name))
 
     @classmethod
     def paper(cls, **overrides: Any) -> Self:
@@ -117,8 +116,9 @@ class MLRMConfig:
         if self.attention_over == "batch":
             raise ConfigError(
                 "this model has attention_over='batch' (the authors' released form): an image's weights depend on "
-                "the images it is batched with, so it can't be indexed or exported. Use attention_over='tokens', the "
-                "default of MLRMConfig.paper(); mlrm.checkpoint.load(path, preset='paper') loads a checkpoint so."
+                "the images it is batched with, so it can't be indexed or exported. The authors' .pkl can be read into "
+                "the other form: python -m mlrm.convert theirs.pkl mlrm.safetensors --preset paper. Any other model "
+                "has to be trained with attention_over='tokens', the default of mlrm.train"
             )
 
 
@@ -131,19 +131,3 @@ def _levels(value: object) -> tuple[int, ...]:
     ):
         return tuple(value)
     raise ConfigError(f"levels is {value!r}; expected ascending, distinct numbers out of 0, 1, 2, 3")
-
-
-def _choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    # Types are compared too: 1 == True == 1.0, but they print differently, and fingerprints are made of prints.
-    if not any(type(value) is type(choice) and value == choice for choice in allowed):
-        raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
-
-
-def _at_least(name: str, value: object, least: int) -> None:
-    if type(value) is not int or value < least:
-        raise ConfigError(f"{name} is {value!r}; expected a whole number of at least {least}")
-
-
-def _non_negative(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ConfigError(f"{name} is {value!r}; expected a number of at least 0")

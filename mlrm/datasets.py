@@ -21,8 +21,9 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal, get_args
 
+from mlrm.decoding import decode
 from mlrm.errors import ConfigError, DatasetError, ImageError
-from mlrm.images import IMAGE_SUFFIXES, find_images, load_image
+from mlrm.images import IMAGE_SUFFIXES, find_images
 
 Split = Literal["train", "test"]
 
@@ -37,6 +38,8 @@ class PairDataset:
         layout: one of `LAYOUTS`.
         split: "train" or "test", or "validation" for what `split_validation` set aside.
         photos: the gallery, photos without a sketch included.
+        keys: for each photo the name by which sketches are paired with it: its path in the folder of photos,
+            without suffix ("12", "cat/n01_3").
         sketches: the sketches that have a photo.
         photo_of: for each sketch the index of its photo in `photos`.
         unpaired_sketches: sketches without a photo in this split; in no other field.
@@ -49,6 +52,7 @@ class PairDataset:
     layout: str
     split: str
     photos: list[Path]
+    keys: list[str]
     sketches: list[Path]
     photo_of: list[int]
     unpaired_sketches: list[Path]
@@ -56,13 +60,24 @@ class PairDataset:
     missing: list[Path]
 
     def summary(self) -> str:
-        """Return one line of counts."""
-        return (
+        """Return one line of counts, and a line of names for each kind of file that has no partner or is missing."""
+        counts = (
             f"{self.name} ({self.layout}, {self.split}): {len(self.sketches)} sketches of "
             f"{len(self.photos) - len(self.unpaired_photos)} photos, {len(self.photos)} photos in all; "
             f"unpaired: {len(self.unpaired_sketches)} sketches, {len(self.unpaired_photos)} photos; "
             f"missing: {len(self.missing)} files"
         )
+        left_over = {
+            "unpaired sketches": self.unpaired_sketches,
+            "unpaired photos": self.unpaired_photos,
+            "missing": self.missing,
+        }
+        named = [f"  {what}: {_some(self.relative(paths))}" for what, paths in left_over.items() if paths]
+        return "\n".join([counts, *named])
+
+    def relative(self, paths: Iterable[Path]) -> list[str]:
+        """Return files of this data set as they are called within its root, wherever that lies."""
+        return [path.relative_to(self.root).as_posix() for path in paths]
 
     def subset(self, photos: Collection[int], split: str) -> PairDataset:
         """Return the part with these photos (indices) and all their sketches, in this data set's order.
@@ -78,6 +93,7 @@ class PairDataset:
             self,
             split=split,
             photos=kept_photos,
+            keys=[self.keys[i] for i in kept],
             sketches=[self.sketches[i] for i in of_kept],
             photo_of=[place[self.photo_of[i]] for i in of_kept],
             unpaired_sketches=[],
@@ -123,15 +139,7 @@ def check(dataset: PairDataset, progress: Callable[[int, int], None] | None = No
     Returns:
         One error for each image that can't be used, naming its file; empty if all can.
     """
-    errors = []
-    paths = [*dataset.photos, *dataset.sketches]
-    for done, path in enumerate(paths, start=1):
-        try:
-            load_image(path)
-        except ImageError as error:
-            errors.append(error)
-        if progress is not None:
-            progress(done, len(paths))
+    _, errors = decode([*dataset.photos, *dataset.sketches], lambda image: None, progress)
     return errors
 
 
@@ -276,6 +284,7 @@ def _pair(
         layout=layout,
         split=split,
         photos=gallery,
+        keys=list(photos),
         sketches=[path for path, _ in paired],
         photo_of=[index for _, index in paired],
         unpaired_sketches=unpaired,

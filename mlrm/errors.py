@@ -54,3 +54,7 @@ class DatasetError(MLRMError):
 
 class ConfigError(MLRMError):
     """A configuration has an unknown key or a value outside its range."""
+
+
+class TrainingError(MLRMError):
+    """Training can't go on: the loss is no longer a finite number."""

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +17,17 @@ from torch import Tensor
 from mlrm.accuracy import Accuracy, accuracy, encode, ranks
 from mlrm.checkpoint import SHIPPED, load
 from mlrm.cli import data_option, errors_shown, progress_bar, run, say
-from mlrm.datasets import PairDataset, check, read_pairs
+from mlrm.datasets import PairDataset, read_pairs
+from mlrm.decoding import decode, refuse_corrupt
 from mlrm.devices import find_device
-from mlrm.errors import ConfigError, DatasetError
+from mlrm.errors import ConfigError
 from mlrm.features import Features
-from mlrm.images import find_images, load_image
+from mlrm.images import find_images
 from mlrm.model import MLRM, Domain
 from mlrm.transforms import image_to_tensor
 
 EXAMPLE = "Example: python -m mlrm.evaluate runs/first/best.pt --data shoes --data chairs --json results.json"
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -51,33 +54,38 @@ def evaluate(
     progress: Callable[[str, int, int], None],
     *,
     distractors: Sequence[Path] = (),
-    batch: int = 16,
 ) -> Evaluation:
     """Search every sketch's photo among all photos of `dataset` and the `distractors`.
 
     model: in eval mode, on `device`. progress: called with (what, done, total).
+    Raises `DatasetError` naming every file that can't be used, distractors too.
     """
     seconds = 0.0
 
-    def features(paths: Sequence[Path], domain: Domain) -> Features:
+    def features(images: Sequence[Tensor], domain: Domain) -> Features:
         nonlocal seconds
-        images = [image_to_tensor(load_image(path), model.config.image_size) for path in paths]
         begin = time.perf_counter()
         result = encode(
             lambda chunk: _run(model, chunk, domain, device),
             images,
-            batch,
+            BATCH,
             lambda done: progress(f"{dataset.name}: {domain}s", done, len(images)),
         )
         seconds += time.perf_counter() - begin
         return result
 
-    sketch, photo = features(dataset.sketches, "sketch"), features([*dataset.photos, *distractors], "photo")
+    images, errors = decode(
+        [*dataset.sketches, *dataset.photos, *distractors],
+        lambda image: image_to_tensor(image, model.config.image_size),
+        partial(progress, f"{dataset.name}: decode"),
+    )
+    refuse_corrupt(f"{dataset.name} with its distractors" if distractors else dataset.name, errors)
+    drawn = len(dataset.sketches)
+    sketch, photo = features(images[:drawn], "sketch"), features(images[drawn:], "photo")
     started = time.perf_counter()
     rank = ranks(sketch, photo, dataset.photo_of, model.config.region_weight_power)
     retrieval = time.perf_counter() - started
-    names = [path.relative_to(dataset.root).as_posix() for path in dataset.sketches]
-    by_sketch = dict(zip(names, rank.tolist(), strict=True))
+    by_sketch = dict(zip(dataset.relative(dataset.sketches), rank.tolist(), strict=True))
     return Evaluation(dataset.name, dataset.split, accuracy(rank, len(photo)), by_sketch, seconds, retrieval)
 
 
@@ -103,16 +111,26 @@ def main(
         raise ConfigError("no data: give at least one --data FOLDER")
     if split not in ("test", "train"):
         raise ConfigError(f"split is {split!r}; expected test or train")
+    names = [folder.resolve().name for folder in data]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(
+            f"several --data folders are called {', '.join(sorted(twice))}; rename them or evaluate apart"
+        )
+    for option, file in (("--json", json_file), ("--save-ranks", save_ranks)):
+        _require_place(option, file)
     where = find_device(device)
     model = load(checkpoint or SHIPPED).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if model.config.attention_over == "batch":
+        say(
+            "note: this model has attention_over='batch': an image's weights depend on the images it is batched with, "
+            f"so these numbers hold for batches of {BATCH} in the order of the files, and no single search repeats them"
+        )
     further = find_images(distractors) if distractors else []
     results = []
     with progress_bar() as progress:
         for folder in data:
             dataset = read_pairs(folder, "test" if split == "test" else "train")
             say(dataset.summary())
-            if errors := check(dataset):
-                raise DatasetError("files that can't be used; repair or remove them:\n" + "\n".join(map(str, errors)))
             results.append(evaluate(model, dataset, where, progress, distractors=further))
     Console().print(_table(results))
     summary = {
@@ -120,12 +138,21 @@ def main(
         "config": json.loads(model.config.to_json()),
         "torch": torch.__version__,
         "device": str(where),
+        "batch": BATCH,
         "results": [result.to_dict() for result in results],
     }
     if json_file:
         json_file.write_text(json.dumps(summary, indent=1) + "\n")
     if save_ranks:
         save_ranks.write_text(json.dumps({r.name: r.rank_of_sketch for r in results}, indent=1) + "\n")
+
+
+def _require_place(option: str, file: Path | None) -> None:
+    """Raise `ConfigError` unless `file` can be made: before the work, not after it."""
+    if file is not None and not file.parent.is_dir():
+        raise ConfigError(f"{option} {file}: there is no folder {file.parent}; make it, or give another path")
+    if file is not None and file.is_dir():
+        raise ConfigError(f"{option} {file} is a folder; give the path of a file to write")
 
 
 def _table(results: list[Evaluation]) -> Table:

@@ -7,9 +7,9 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from mlrm.checkpoint import read_pickle
 from mlrm.errors import CheckpointError
 from mlrm.model import MLRM
+from mlrm.pickles import read_pickle
 from mlrm.regions import CAMA
 
 _HOW_TO_GET = {

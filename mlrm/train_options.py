@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 from mlrm.errors import ConfigError
+from mlrm.ranges import require_choice, require_number, require_positive, require_whole
+
+LARGEST_SEED = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -15,8 +18,10 @@ class TrainOptions:
     lr: float = 3e-4
     """Learning rate of the parts that start from scratch."""
     trunk_lr: float = 1e-4
+    """Learning rate of the trunk's stages that are not frozen; 0 leaves their weights as they are."""
     weight_decay: float = 1e-4
     warmup_steps: int = 50
+    """Steps over which the learning rates rise; 1 for none."""
     separate_steps: int = 60
     """Steps before the first epoch that drive the regions' maps apart by their cosine alone. LAMA's penalty keeps equal
     maps equal: where maps nearly agree it presses hardest on the highest, so they close up; once they are apart, it
@@ -35,10 +40,23 @@ class TrainOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.cache_variants and (self.cache_variants < 2 or self.cache_variants % 2 or not self.freeze_early):
+        for name in ("epochs", "warmup_steps", "evaluate_every"):
+            require_whole(name, getattr(self, name), 1)
+        for name in ("separate_steps", "cache_variants", "seed"):
+            require_whole(name, getattr(self, name), 0)
+        for name in ("lr", "separate_lr"):
+            require_positive(name, getattr(self, name))
+        for name in ("trunk_lr", "weight_decay"):
+            require_number(name, getattr(self, name))
+        require_number("average", self.average, below=1)
+        for name in ("freeze_batch_norm", "freeze_early", "mixed_precision"):
+            require_choice(name, getattr(self, name), (True, False))
+        if self.seed > LARGEST_SEED:
+            raise ConfigError(f"seed is {self.seed}; expected at most {LARGEST_SEED}, what torch can take")
+        if self.cache_variants and (self.cache_variants % 2 or not self.freeze_early):
             raise ConfigError(
                 f"cache_variants is {self.cache_variants} with freeze_early={self.freeze_early}; expected 0, or an "
                 "even number (half of them flipped) with frozen early stages"
             )
-        if self.batch < 2:
-            raise ConfigError(f"batch is {self.batch}; expected at least 2 pairs, a triplet needs a negative")
+        if type(self.batch) is not int or self.batch < 2:
+            raise ConfigError(f"batch is {self.batch!r}; expected at least 2 pairs, a triplet needs a negative")

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -15,15 +15,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mlrm.accuracy import Accuracy, accuracy, encode, ranks
 from mlrm.checkpoint import load_training, save
 from mlrm.datasets import PairDataset
-from mlrm.errors import ConfigError
+from mlrm.errors import ConfigError, TrainingError
 from mlrm.features import Features
 from mlrm.images import load_image
 from mlrm.losses import map_similarity, mlrm_losses
 from mlrm.model import MLRM, Domain, Network
 from mlrm.regions import CAMA
+from mlrm.run_record import digest_data, require_same_data
 from mlrm.train_options import TrainOptions
 from mlrm.training_log import TrainingLog
-from mlrm.training_pairs import AugmentedImages, CachedEarlyMaps, Draw, TrainingPairs
+from mlrm.training_pairs import AugmentedImages, CachedEarlyMaps, TrainingPairs, prefetched
 from mlrm.transforms import image_to_tensor
 from mlrm.trunks import Trunk
 
@@ -48,11 +49,12 @@ class Trainer:
             raise ConfigError("level 0 is matched, and early maps are cached for level 1 only; use cache_variants=0")
         self.options, self.out, self.device, self.progress = options, out, device, progress
         self.pairs, self.validation = pairs, validation
+        self.data = digest_data(pairs.files, validation)
         torch.manual_seed(options.seed)
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.steps_per_epoch = pairs.steps_per_epoch(options.batch)
         self.rng = np.random.default_rng([options.seed, 0])
-        self.batches = pairs.batches(options.batch, self.rng)
+        self.draws = pairs.batches(options.batch, self.rng)
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=options.weight_decay)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._lr_factor)
         average = get_ema_multi_avg_fn(options.average)  # type: ignore[no-untyped-call]
@@ -122,11 +124,19 @@ class Trainer:
     def _train_epoch(self) -> dict[str, float]:
         self._train_mode()
         totals: dict[str, float] = {}
-        for step in range(self.steps_per_epoch):
-            for name, value in self._step().items():
+        for step, batch in enumerate(self._batches(self.steps_per_epoch), 1):
+            for name, value in self._step(*batch).items():
                 totals[f"loss/{name}"] = totals.get(f"loss/{name}", 0.0) + value / self.steps_per_epoch
-            self.progress(f"epoch {self.epoch + 1}/{self.options.epochs}", step + 1, self.steps_per_epoch)
+            self.progress(f"epoch {self.epoch + 1}/{self.options.epochs}", step, self.steps_per_epoch)
         return totals
+
+    def _batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """So many batches of prepared sketches and photos, each prepared while the step before runs.
+
+        None is drawn beyond the last, so the random state saved after an epoch is that of a run without prefetching.
+        """
+        prepare, rng = self.source.prepare, self.rng
+        return prefetched(((prepare(sketches, rng), prepare(photos, rng)) for sketches, photos in self.draws), steps)
 
     def _train_mode(self) -> None:
         self.model.train()
@@ -136,14 +146,13 @@ class Trainer:
                 if isinstance(norm, nn.BatchNorm2d) and (frozen or self.options.freeze_batch_norm):
                     norm.eval()
 
-    def _step(self) -> dict[str, float]:
-        draws = next(self.batches)
-        sketch, photo = self._features(*draws)
-        losses = mlrm_losses(sketch, photo, self.model)
+    def _step(self, sketches: Tensor, photos: Tensor) -> dict[str, float]:
+        of_sketch, of_photo = self._extract(sketches, photos)
+        losses = mlrm_losses(self.model.describe(*of_sketch), self.model.describe(*of_photo), self.model)
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()  # type: ignore[no-untyped-call]
         if not torch.isfinite(losses["total"]):
-            raise FloatingPointError(
+            raise TrainingError(
                 f"the loss became {losses['total'].item()}; lower --lr or train without mixed precision"
             )
         self.optimizer.step()
@@ -154,26 +163,24 @@ class Trainer:
     def _separate(self) -> None:
         """Give every region a place of its own to start from; changes the region extraction alone."""
         self._train_mode()
-        parameters = [p for network in self.model.networks for p in cast(Network, network).regions.parameters()]
-        optimizer = torch.optim.AdamW(parameters, self.options.separate_lr)
-        for step in range(self.options.separate_steps):
-            (_, sketch_maps), (_, photo_maps) = self._extract(*next(self.batches))
+        networks = [cast(Network, network) for network in self.model.networks]
+        for network in networks:
+            network.trunk.eval()  # its BatchNorm statistics are none of the regions'
+        optimizer = torch.optim.AdamW((p for n in networks for p in n.regions.parameters()), self.options.separate_lr)
+        for step, batch in enumerate(self._batches(self.options.separate_steps), 1):
+            (_, sketch_maps), (_, photo_maps) = self._extract(*batch)
             similarity = map_similarity(sketch_maps.float()) + map_similarity(photo_maps.float())
             self.model.zero_grad(set_to_none=True)
             similarity.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            self.progress("separate regions", step + 1, self.options.separate_steps)
+            self.progress("separate regions", step, self.options.separate_steps)
 
-    def _features(self, sketches: list[Draw], photos: list[Draw]) -> tuple[Features, Features]:
-        of_sketch, of_photo = self._extract(sketches, photos)
-        return self.model.describe(*of_sketch), self.model.describe(*of_photo)
-
-    def _extract(self, sketches: list[Draw], photos: list[Draw]) -> tuple[Extracted, Extracted]:
-        """Level maps and region maps of a batch's sketches and photos, through one network in one pass."""
+    def _extract(self, sketches: Tensor, photos: Tensor) -> tuple[Extracted, Extracted]:
+        """Level maps and region maps of prepared sketches and photos; in one pass if one network serves both."""
         network = self.model.network
         with self._precision():
-            of_sketch = self.source.early(sketches, "sketch", self.rng)
-            of_photo = self.source.early(photos, "photo", self.rng)
+            of_sketch = self.source.early(sketches, "sketch")
+            of_photo = self.source.early(photos, "photo")
             if not self.model.config.shared_networks:
                 return network("sketch")(of_sketch), network("photo")(of_photo)
             levels, maps = network()((torch.cat((of_sketch[0], of_photo[0])), torch.cat((of_sketch[1], of_photo[1]))))
@@ -231,6 +238,7 @@ class Trainer:
             "epoch": self.epoch,
             "best": self.best,
             "options": asdict(self.options),
+            "data": self.data,
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
@@ -240,13 +248,17 @@ class Trainer:
         }
 
     def resume(self) -> None:
-        """Go on from `last.pt`: the same weights, optimizer and random numbers as without the break."""
+        """Go on from `last.pt`: the same weights, optimizer and random numbers as without the break.
+
+        Raises `ConfigError` if that run had other options, another model or other data.
+        """
         model, state = load_training(self.out / "last.pt")
         if state["options"] != asdict(self.options) or model.config != self.model.config:
             raise ConfigError(
                 f"{self.out} was trained with {state['options']} and {model.config}; resume with the same options, or "
                 "start a new run with another --out"
             )
+        require_same_data(self.out, state.get("data"), self.data)
         self.model.load_state_dict(model.state_dict())
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])

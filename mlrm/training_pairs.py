@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlrm.datasets import PairDataset
-from mlrm.errors import DatasetError
-from mlrm.images import load_image
+from mlrm.decoding import decode
+from mlrm.errors import DatasetError, ImageError
 from mlrm.model import MLRM, Domain
 from mlrm.transforms import PairAugment, to_square
 
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
+
+FLIPPED = 0.5
+"""Share of pairs that are mirrored."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +50,32 @@ class TrainingPairs:
         self.images: list[NDArray[np.uint8]] = []
         self.domains: list[Domain] = []
         self.categories: dict[str, dict[str, Identity]] = {}
+        self.files: dict[str, list[str]] = {}
+        """The images' names within their data sets, by category."""
 
-    def add(self, dataset: PairDataset, category: str, progress: Progress | None = None) -> None:
-        """Decode a data set into a category; a product whose photo's stem is there already gains views of it."""
+    def add(self, dataset: PairDataset, category: str, progress: Progress | None = None) -> list[ImageError]:
+        """Decode a data set into a category; a product whose photo's key is there already gains views of it.
+
+        Returns one error for each image that can't be used; with any, nothing of the data set is added.
+        """
+        paths = [*dataset.photos, *dataset.sketches]
+        images, errors = decode(paths, lambda image: np.array(to_square(image, self.size)), progress)
+        if errors:
+            return errors
         identities = self.categories.setdefault(category, {})
-        own = [
-            identities.setdefault(photo.relative_to(dataset.root).parent.name + photo.stem, Identity([], []))
-            if dataset.layout == "sketchy"
-            else identities.setdefault(photo.stem, Identity([], []))
-            for photo in dataset.photos
-        ]
-        jobs = [(path, own[i].photos, "photo") for i, path in enumerate(dataset.photos)]
-        jobs += [(p, own[i].sketches, "sketch") for p, i in zip(dataset.sketches, dataset.photo_of, strict=True)]
-        for done, (path, numbers, domain) in enumerate(jobs, 1):
-            numbers.append(self._load(path, "sketch" if domain == "sketch" else "photo"))
-            if progress is not None:
-                progress(done, len(jobs))
+        own = [identities.setdefault(key, Identity([], [])) for key in dataset.keys]
+        first = len(self.images)
+        for number, identity in enumerate(own, first):
+            identity.photos.append(number)
+        for number, photo in enumerate(dataset.photo_of, first + len(own)):
+            own[photo].sketches.append(number)
+        self.images += images
+        self.domains.extend("photo" for _ in dataset.photos)
+        self.domains.extend("sketch" for _ in dataset.sketches)
+        self.files.setdefault(category, []).extend(dataset.relative(paths))
         for name in [name for name, identity in identities.items() if not identity.sketches]:
             del identities[name]
-
-    def _load(self, path: Path, domain: Domain) -> int:
-        self.images.append(np.array(to_square(load_image(path), self.size)))
-        self.domains.append(domain)
-        return len(self.images) - 1
+        return []
 
     def steps_per_epoch(self, batch: int) -> int:
         """Batches that show every product about once; raises `DatasetError` if a category has under 2 products."""
@@ -88,7 +95,7 @@ class TrainingPairs:
             chosen = rng.choice(len(identities), min(batch, len(identities)), replace=False)
             sketches, photos = [], []
             for identity in (identities[i] for i in chosen):
-                flipped = bool(rng.random() < 0.5)
+                flipped = bool(rng.random() < FLIPPED)
                 sketches.append(Draw(int(rng.choice(identity.sketches)), flipped))
                 photos.append(Draw(int(rng.choice(identity.photos)), flipped))
             yield sketches, photos
@@ -106,11 +113,14 @@ class AugmentedImages:
         self.pairs, self.model, self.freeze_early, self.device = pairs, model, freeze_early, device
         self.augment = PairAugment(pairs.size)
 
-    def early(self, draws: list[Draw], domain: Domain, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Maps of levels 0 and 1 of a batch."""
-        images = torch.stack([self.pairs.vary(draw, self.augment, rng) for draw in draws]).to(self.device)
+    def prepare(self, draws: list[Draw], rng: np.random.Generator) -> Tensor:
+        """The augmented images of a batch, uint8 [B, 3, size, size]."""
+        return torch.stack([self.pairs.vary(draw, self.augment, rng) for draw in draws])
+
+    def early(self, images: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
+        """Maps of levels 0 and 1 of a prepared batch."""
         with torch.set_grad_enabled(not self.freeze_early):
-            return _early(self.model, images, domain)
+            return _early(self.model, images.to(self.device), domain)
 
 
 class CachedEarlyMaps:
@@ -131,25 +141,38 @@ class CachedEarlyMaps:
             draws = [Draw(number, variant % 2 == 1) for variant in range(variants)]
             return torch.stack([pairs.vary(draw, augment, rng) for draw in draws])
 
-        # The next image is augmented while this one is encoded; by one worker, so that random numbers keep their order.
-        with ThreadPoolExecutor(1) as ahead:
-            pending = ahead.submit(augmented, 0)
-            for number, domain in enumerate(pairs.domains):
-                images = pending.result().to(device)
-                if number + 1 < len(pairs.domains):
-                    pending = ahead.submit(augmented, number + 1)
-                with torch.no_grad():
-                    _, level1 = _early(model, images, domain)
-                if not number:
-                    self.level1 = torch.empty((len(pairs.images), *level1.shape), dtype=torch.bfloat16)
-                self.level1[number] = level1.to("cpu", torch.bfloat16)
-                progress(number + 1, len(pairs.images))
+        images_of = (augmented(number) for number in range(len(pairs.domains)))
+        for number, images in enumerate(prefetched(images_of, len(pairs.domains))):
+            with torch.no_grad():
+                _, level1 = _early(model, images.to(device), pairs.domains[number])
+            if not number:
+                self.level1 = torch.empty((len(pairs.images), *level1.shape), dtype=torch.bfloat16)
+            self.level1[number] = level1.to("cpu", torch.bfloat16)
+            progress(number + 1, len(pairs.images))
 
-    def early(self, draws: list[Draw], domain: Domain, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Maps of levels 0 (empty: not cached) and 1 of a batch."""
+    def prepare(self, draws: list[Draw], rng: np.random.Generator) -> Tensor:
+        """Level 1 of a variant of each image, bfloat16 [B, C_1, h, w]."""
         variants = [2 * int(rng.integers(self.variants // 2)) + draw.flipped for draw in draws]
-        level1 = self.level1[[draw.image for draw in draws], variants].to(self.device)
+        return self.level1[[draw.image for draw in draws], variants]
+
+    def early(self, level1: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
+        """Maps of levels 0 (empty: not cached) and 1 of a prepared batch."""
+        level1 = level1.to(self.device)
         return level1.new_empty(0), level1.contiguous(memory_format=torch.channels_last)
+
+
+def prefetched(items: Iterator[T], count: int) -> Iterator[T]:
+    """The next `count` of `items` and no more, each made by a worker thread while the one before is in use.
+
+    By one worker, so that random numbers keep their order.
+    """
+    with ThreadPoolExecutor(1) as worker:
+        pending = [worker.submit(next, items)] if count else []
+        for taken in range(1, count + 1):
+            item = pending.pop().result()
+            if taken < count:
+                pending.append(worker.submit(next, items))
+            yield item
 
 
 def _early(model: MLRM, images: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:

@@ -47,7 +47,8 @@ def _tensor(image: Image.Image) -> torch.Tensor:
 class PairAugment:
     """Random variations of a sketch and its photo for training, by the released program's defaults.
 
-    - Shared by the pair: the horizontal flip. A mirrored shoe is another view, the pair has to agree on it.
+    - Shared by the pair, so drawn by the caller: the horizontal flip. A mirrored shoe is another view, the pair
+      has to agree on it.
     - Drawn for each image by itself: zoom and crop, rotation, shift, scale, shear. People don't draw in
       register with the photo, so the model has to find regions rather than rely on equal positions.
     - Photo alone: colour jitter and channel permutation. Sketches are grey: a permutation wouldn't change
@@ -58,7 +59,6 @@ class PairAugment:
 
     Attributes:
         size: side of the images in pixels, in and out.
-        flip: probability of the shared flip.
         zoom: enlargement before the random crop.
         degrees: largest rotation, either way.
         shift: largest shift, as a share of the side, in each direction.
@@ -69,7 +69,6 @@ class PairAugment:
     """
 
     size: int = SIZE
-    flip: float = 0.5
     zoom: float = 1.15
     degrees: float = 20.0
     shift: float = 0.05
@@ -78,34 +77,24 @@ class PairAugment:
     permute: float = 0.6
     jitter: float = 0.3
 
-    def __call__(
-        self,
-        sketch: Image.Image | NDArray[np.uint8],
-        photo: Image.Image | NDArray[np.uint8],
-        rng: np.random.Generator,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vary one pair; the same state of `rng` gives the same result.
+    def sketch(self, image: Image.Image | NDArray[np.uint8], flipped: bool, rng: np.random.Generator) -> torch.Tensor:
+        """Vary a sketch; the same state of `rng` gives the same result.
 
         Args:
-            sketch: RGB image of [size, size], or an array uint8 [size, size, 3].
-            photo: the same, of its photo.
+            image: RGB image of [size, size], or an array uint8 [size, size, 3].
+            flipped: whether its pair is mirrored.
             rng: source of all randomness.
 
         Returns:
-            Sketch and photo, each uint8 [3, size, size].
+            uint8 [3, size, size].
 
         Raises:
-            ValueError: an image has another mode or size.
+            ValueError: the image has another mode or size.
         """
-        flipped = rng.random() < self.flip
-        return self.sketch(sketch, flipped, rng), self.photo(photo, flipped, rng)
-
-    def sketch(self, image: Image.Image | NDArray[np.uint8], flipped: bool, rng: np.random.Generator) -> torch.Tensor:
-        """Vary a sketch alone, with the pair's flip given; types as in `__call__`."""
         return _tensor(self._move(self._checked(image, "sketch"), flipped, rng))
 
     def photo(self, image: Image.Image | NDArray[np.uint8], flipped: bool, rng: np.random.Generator) -> torch.Tensor:
-        """Vary a photo alone, with the pair's flip given; types as in `__call__`."""
+        """Vary a photo, its colours too; otherwise as `sketch`."""
         return _tensor(self._recolour(self._move(self._checked(image, "photo"), flipped, rng), rng))
 
     def _checked(self, image: Image.Image | NDArray[np.uint8], role: str) -> Image.Image:

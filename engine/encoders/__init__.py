@@ -11,7 +11,7 @@ class Encoder(Protocol):
     """A trained model, ready to encode."""
 
     name: str
-    """How to load the same weights again, for messages: a path, or "shipped"."""
+    """How to load the same weights again, for messages: an absolute path, or `SHIPPED_NAME`."""
     fingerprint: str
     """Identifies the weights; a gallery takes features of one fingerprint."""
     image_size: int

@@ -1,11 +1,16 @@
 """The encoder that runs the PyTorch reference itself."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from engine.model_check import SHIPPED_NAME
 from mlrm.checkpoint import SHIPPED, load
 from mlrm.features import Features
 
@@ -18,7 +23,7 @@ class TorchEncoder:
     """
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None, device: torch.device) -> None:
-        self.name = "shipped" if checkpoint is None else os.fspath(checkpoint)
+        self.name = SHIPPED_NAME if checkpoint is None else str(Path(checkpoint).absolute())
         model = load(SHIPPED if checkpoint is None else checkpoint)
         model.config.require_image_features()
         self.fingerprint = model.fingerprint()
@@ -32,5 +37,31 @@ class TorchEncoder:
         """See `Encoder.encode`."""
         with torch.inference_mode():
             images = images.to(self._device).contiguous(memory_format=torch.channels_last)
-            features: Features = self._model(images, domain)
+            with float32_convolutions(self._device):
+                features: Features = self._model(images, domain)
             return features.to("cpu")
+
+
+_precision_lock = threading.Lock()
+
+
+@contextmanager
+def float32_convolutions(device: torch.device) -> Iterator[None]:
+    """Run what is launched inside in real float32; on a GPU, PyTorch rounds the inputs of convolutions to 11 bits.
+
+    Those settings (of TensorFloat-32) belong to the process: the lock keeps one encoder from restoring them while
+    another one computes, but a caller's own convolutions in another thread run in float32 meanwhile as well.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    settings = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
+    with _precision_lock:
+        before = [setting.fp32_precision for setting in settings]
+        try:
+            for setting in settings:
+                setting.fp32_precision = "ieee"
+            yield
+        finally:
+            for setting, precision in zip(settings, before, strict=True):
+                setting.fp32_precision = precision

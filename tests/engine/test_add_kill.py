@@ -84,7 +84,7 @@ def test_a_killed_add_that_is_run_again_gives_the_same_gallery(
     assert process.returncode == 0
     assert contents(Gallery.open(killed)) == whole
     Gallery.open(killed).verify()
-    segments = {segment.name for segment in Gallery.open(killed).snapshot().segments}
+    segments = {f"{segment.name}.safetensors" for segment in Gallery.open(killed).snapshot().segments}
     assert {entry.name for entry in (killed / "segments").iterdir()} == segments, "the kills left nothing behind"
     retrievers = [Retriever(checkpoint, path, "cpu") for path in (killed, undisturbed)]
     for sketch in sketches[:3]:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,7 +59,7 @@ def test_from_photos_to_pictures(checkpoint: Path, photos: Path, sketches: list[
     indexed = run("index", photos, "--gallery", gallery, *model)
     assert indexed.stdout == ""
     assert f"{COUNT} added, 0 there already, 0 skipped" in indexed.stderr
-    assert f"next: python -m engine search SKETCH --gallery {gallery}" in indexed.stderr
+    assert f"next: python -m engine search SKETCH --gallery {gallery} --model {checkpoint} --out" in indexed.stderr
     assert f"0 added, {COUNT} there already" in run("index", photos, "--gallery", gallery, *model).stderr
 
     expected = Retriever(checkpoint, gallery, "cpu").search(sketches[0], top_k=3)
@@ -91,6 +93,25 @@ def test_files_that_were_skipped_are_listed(checkpoint: Path, photos: Path, tmp_
     assert len(lines) == SKIPPED_SHOWN
     assert f"{photos / 'broken-00.png'}: isn't an image" in lines[0]
     assert "... and 2 more" in text
+
+
+def test_the_next_command_works_as_printed(
+    checkpoint: Path, photos: Path, sketches: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the model it was indexed with, and with names that a shell would take apart."""
+    model = Path(shutil.copy(checkpoint, tmp_path / "my model's.safetensors"))
+    text = run("index", photos, "--gallery", tmp_path / "my gallery", "--model", model, "--device", "cpu").stderr
+    [command] = re.findall(r"^next: python -m engine (.*)$", text, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    run(*(str(sketches[0]) if word == "SKETCH" else word for word in shlex.split(command)))
+    assert (tmp_path / "result.png").is_file()
+
+
+def test_files_that_were_left_out_are_told(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "a.heic").touch()
+    (photos / "more" / "b.heic").touch()
+    text = run("index", photos, "--gallery", tmp_path / "g", "--model", checkpoint).stderr
+    assert f"{COUNT} added, 0 there already, 0 skipped\n2 other files left out (.heic: 2)\n" in text
 
 
 def test_nothing_indexed_suggests_no_search(checkpoint: Path, tmp_path: Path) -> None:
@@ -183,7 +204,8 @@ def test_a_gallery_of_the_wrong_model_says_what_to_do(filled: Retriever, sketche
     """The shipped model is the default, and this gallery is of another."""
     message = error_of("search", sketches[0], "--gallery", filled.path, "--device", "cpu")
     assert message.startswith("ModelMismatchError")
-    assert "python -m engine index PHOTOS --gallery NEW_DIR --model CKPT" in message
+    assert f"`--model {filled.encoder.name}`" in message
+    assert f"`python -m engine index PHOTOS --gallery {filled.path}.new`" in message
 
 
 def test_it_runs_as_a_module(tmp_path: Path) -> None:

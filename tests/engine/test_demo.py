@@ -1,6 +1,7 @@
 """The demo: from nothing to pictures, with the model that is shipped."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def test_what_it_says_is_there(report: DemoReport) -> None:
 def test_the_next_command_works_as_printed(report: DemoReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     [command] = re.findall(r"^next: python -m engine (.*)$", report.text(), re.MULTILINE)
-    result = CliRunner().invoke(app, command.split())
+    result = CliRunner().invoke(app, shlex.split(command))
     assert result.exit_code == 0, result.output
     assert (tmp_path / "result.png").is_file()
 

@@ -34,7 +34,16 @@ def test_what_is_not_installed_says_what_it_would_be_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(importlib.metadata, "version", missing)
     found = {finding.name: finding for finding in examine()}
     assert found["numpy"] == Finding("numpy", False, "not installed: pip install numpy")
-    assert found["tensorrt"] == Finding("tensorrt", None, "not installed; for TensorRT engines (extra trt)")
+    assert found["matplotlib"] == Finding("matplotlib", None, "not installed, for training (extra train)")
+    assert found["tensorrt"] == Finding("tensorrt", None, "not installed, not used by this version")
+
+
+def test_what_is_installed_and_not_used_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.2")
+    found = {finding.name: finding for finding in examine()}
+    for package in ("triton", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx-cu13", "fastapi"):
+        assert found[package] == Finding(package, None, "1.2, not used by this version")
+    assert found["matplotlib"] == Finding("matplotlib", True, "1.2, for training (extra train)")
 
 
 def test_the_search_was_really_run(findings: dict[str, Finding], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,6 +213,27 @@ def test_nothing_but_candidates_is_rescored(monkeypatch: pytest.MonkeyPatch) -> 
     assert max(rescored) < 15
 
 
+def test_nothing_is_screened_where_all_photos_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = _ties()
+    expected = brute_force(data, 70)
+    monkeypatch.setattr(exact, "pair_distance", lambda *_: pytest.fail("screened"))
+    assert searched(data, 70) == searched(data, 71) == expected
+    with pytest.raises(pytest.fail.Exception, match="screened"):
+        searched(data, 69)
+
+
+def test_candidates_are_read_segment_by_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one, a search for all of a large gallery would take as many small reads as it has photos."""
+    data, reads = _random(), list[tuple[str, list[int]]]()
+    read = exact.rows_of
+    monkeypatch.setattr(
+        exact, "rows_of", lambda segment, rows: reads.append((segment.name, rows.tolist())) or read(segment, rows)
+    )
+    query = Data(data.query[:1], data.gallery)
+    assert searched(query, 70, sizes=[30, 40], dead={3}) == brute_force(query, 70, without={3})
+    assert reads == [("segment-0", [row for row in range(30) if row != 3]), ("segment-30", list(range(40)))]
+
+
 # -- laws
 
 

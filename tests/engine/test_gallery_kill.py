@@ -82,7 +82,7 @@ def test_a_killed_writer_loses_at_most_the_segment_being_written(tmp_path: Path)
     gallery = Gallery.open(killed)
     assert contents(gallery) == whole
     stored = {entry.name for entry in (killed / "segments").iterdir()}
-    assert stored == {segment.name for segment in gallery.snapshot().segments}, "orphans were left"
+    assert stored == {f"{segment.name}.safetensors" for segment in gallery.snapshot().segments}, "orphans were left"
 
 
 def test_a_segment_that_missed_its_transaction_is_invisible_and_cleaned_up(
@@ -143,7 +143,7 @@ connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA cache_size = 1")
 connection.execute("BEGIN IMMEDIATE")
 connection.execute("DELETE FROM photos")
-connection.executemany("INSERT INTO photos VALUES (?, 1, ?, ?, NULL, NULL)",
+connection.executemany("INSERT INTO photos VALUES (?, 1, ?, ?, NULL, NULL, NULL)",
                        ((f"x{n}", n, "p" * 500) for n in range(1000)))
 os._exit(9)
 """

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,10 +117,8 @@ def test_a_photo_may_be_there_under_several_ids(empty: Retriever, photos: Path, 
     assert first.distance == pytest.approx(second.distance, rel=1e-4)
 
 
-def test_an_equal_picture_under_its_id_is_there_already_wherever_it_lies(
-    filled: Retriever, photos: Path, tmp_path: Path
-) -> None:
-    """A folder that was moved, and an image from memory in place of its file."""
+def test_an_equal_picture_under_its_id_is_there_already_wherever_it_lies(filled: Retriever, photos: Path) -> None:
+    """A copy of the folder, and an image from memory in place of its file."""
     report = filled.add(photos)
     assert (report.added, report.already, report.skipped) == ((), COUNT, ())
     assert filled.add(Image.open(photos / "photo-0.png"), ids=["photo-0.png"]).already == 1
@@ -215,11 +214,28 @@ def test_metadata_may_name_ids_made_of_content(empty: Retriever) -> None:
     assert empty.gallery.record(id_).metadata == {"colour": "red"}
 
 
-@pytest.mark.parametrize("bad", ["", "nul\0", "x" * 1025])
-def test_an_id_that_cannot_be_kept_is_refused(empty: Retriever, bad: str) -> None:
-    with pytest.raises(InvalidPhotoError, match="expected a string of 1 to 1024 characters without NUL"):
-        empty.add(Image.new("RGB", (32, 32)), ids=[bad])
-    assert len(empty) == 0
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ([{"a": 1}], r"metadata is a list; expected dicts by photo id: \{'1.jpg'"),
+        ({"photo-0.png": ["a"]}, r"photo 'photo-0.png': its metadata is a list; expected a dict"),
+        ({"photo-0.png": {"a": object()}}, r"photo 'photo-0.png': its metadata can't be stored as JSON"),
+    ],
+    ids=["a list", "an entry that is a list", "no JSON"],
+)
+def test_metadata_that_cannot_be_kept_is_refused_before_any_work(
+    empty: Retriever, photos: Path, monkeypatch: pytest.MonkeyPatch, metadata: Any, reason: str
+) -> None:
+    monkeypatch.setattr("engine.sources.load_image", lambda source: pytest.fail(f"{source} was decoded"))
+    with pytest.raises(InvalidPhotoError, match=reason):
+        empty.add(photos, metadata=metadata)
+    assert not empty.path.exists()
+
+
+def test_metadata_for_no_photos_at_all_is_refused(empty: Retriever) -> None:
+    assert empty.add([]).added == ()
+    with pytest.raises(InvalidPhotoError, match=r"given for 'a', which is no photo's id; .* no photos were given"):
+        empty.add([], metadata={"a": {}})
 
 
 # -- removing
@@ -377,6 +393,57 @@ def test_default_ids_are_never_given_twice(empty: Retriever) -> None:
 
 
 @pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ({"a": {}, "b": {}}, "metadata is a dict; expected a list with a dict or None for each of the 2 photos"),
+        ("ab", "metadata is a str; expected a list"),
+        ([{}], "metadata is a list of 1; expected a list with a dict or None for each of the 2 photos"),
+        ([None, "b"], "photo 'b': its metadata is a str; expected a dict that JSON can hold"),
+    ],
+)
+def test_metadata_of_features_is_a_list_of_dicts(empty: Retriever, metadata: Any, reason: str) -> None:
+    with pytest.raises(InvalidPhotoError, match=reason):
+        empty.add_features(random_features(2, 0), ids=["a", "b"], metadata=metadata)
+    assert not empty.path.exists()
+
+
+def with_maps(features: Features, height: int, width: int) -> Features:
+    maps = torch.full((*features.region_weights.shape, height, width), 0.5)
+    return Features(features.levels, features.region_weights, features.level_weights, maps)
+
+
+def test_features_with_and_without_maps_do_not_mix(empty: Retriever, filled: Retriever) -> None:
+    bare = random_features(2, 0, (256, 512, 1280), 3)
+    with pytest.raises(
+        FeatureShapeError,
+        match=r"these features have no maps \(maps=None\), and the photos of .* have maps of 7 x 7: give",
+    ):
+        filled.add_features(bare)
+    empty.add_features(bare)
+    with pytest.raises(
+        FeatureShapeError, match=r"these features have maps of 7 x 7, and the photos of .* have none: leave"
+    ):
+        empty.add_features(with_maps(bare, 7, 7))
+    with pytest.raises(FeatureShapeError, match=r"maps of 7 x 7; these have .*, maps of 5 x 7"):
+        filled.add_features(with_maps(bare, 5, 7))
+    assert (len(filled), len(empty)) == (COUNT, 2)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.5, 1.5])
+def test_a_map_of_a_query_that_is_none_is_refused(empty: Retriever, value: float) -> None:
+    """It would break the pictures later."""
+    query = with_maps(random_features(1, 0), 3, 3)
+    empty.add_features(query)
+    empty.search_features(query)[0].draw()
+    assert query.maps is not None
+    query.maps[0, 1, 2, 2] = value
+    with pytest.raises(
+        FeatureValueError, match=r"the query's maps (hold NaN|go down to -0.5|go up to 1.5).*; expected"
+    ):
+        empty.search_features(query)
+
+
+@pytest.mark.parametrize(
     "other", [random_features(2, 0, (5, 17), 3), random_features(2, 0, (5, 18)), random_features(2, 0, (5,))],
     ids=["regions", "channels", "levels"],
 )  # fmt: skip
@@ -476,16 +543,26 @@ def test_the_authors_form_is_refused_with_the_reason(tmp_path: Path) -> None:
         Retriever(path, tmp_path / "my.gallery", "cpu")
 
 
-def test_a_gallery_of_another_model_is_refused_with_the_command_that_rebuilds_it(
-    filled: Retriever, tmp_path: Path
+def test_a_gallery_of_another_model_is_refused_with_the_commands_that_help(
+    filled: Retriever, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = write_checkpoint(tmp_path / "other.safetensors", seed=1)
-    with pytest.raises(
-        ModelMismatchError, match=r"python -m engine index PHOTOS --gallery NEW_DIR --model CKPT"
-    ) as caught:
-        Retriever(other, filled.path, "cpu")
-    assert filled.encoder.fingerprint in str(caught.value)
-    assert filled.encoder.name in str(caught.value)
+    other = write_checkpoint(tmp_path / "other model.safetensors", seed=1)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelMismatchError) as caught:
+        Retriever("other model.safetensors", "filled.gallery", "cpu")
+    message = str(caught.value)
+    assert filled.encoder.fingerprint in message
+    assert f"load its model: `--model {filled.encoder.name}`" in message
+    assert f"`python -m engine index PHOTOS --gallery {filled.path}.new --model '{other}'`" in message
+
+
+def test_the_name_of_a_model_does_not_depend_on_the_directory(
+    checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    retriever = Retriever(checkpoint.name, tmp_path / "g", "cpu")
+    retriever.add(photos / "photo-0.png")
+    assert retriever.gallery.meta.model_name == retriever.encoder.name == str(checkpoint)
 
 
 def test_a_gallery_that_another_model_made_meanwhile_is_refused(
@@ -528,8 +605,8 @@ def test_a_model_whose_features_are_not_finite_is_noticed(
     monkeypatch.setattr(filled.encoder, "encode", lambda *a: encode(*a).map(lambda tensor: tensor * float("nan")))
     with pytest.raises(FeatureValueError, match="check the model"):
         filled.search(sketches[0])
-    with pytest.raises(FeatureValueError, match=r"photo 'x', level 0, region 0: found nan"):
-        filled.add(Image.new("RGB", (32, 32)), ids=["x"])
+    [skip] = filled.add(Image.new("RGB", (32, 32)), ids=["x"]).skipped
+    assert "photo 'x', level 0, region 0: found nan" in skip.reason
     monkeypatch.undo()
     assert len(filled.search(sketches[0])) == COUNT
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
 from engine.errors import FeatureShapeError, FeatureValueError, GalleryCorruptError
 from engine.features import FeatureBlock, FeatureShapes
 from engine.segments import open_segment, remove_orphans, verify_segment, write_segment
+from engine.tensor_file import ALIGNMENT, read_header
 from tests.engine.kill_writer import block_of
 
 SHAPES = FeatureShapes(regions=3, level_dims=(2, 4), map_size=(2, 3))
@@ -156,8 +160,8 @@ def test_what_is_stored_comes_back_bit_for_bit(tmp_path: Path, data: st.DataObje
 def test_memory_order_does_not_matter(tmp_path: Path) -> None:
     plain = block()
     transposed = replace(plain, levels=tuple(np.asfortranarray(level) for level in plain.levels))
-    files = [write_segment(tmp_path, each.encoded()).files for each in (plain, transposed)]
-    assert files[0] == files[1]
+    stored = [write_segment(tmp_path, each.encoded()) for each in (plain, transposed)]
+    assert stored[0].sha256 == stored[1].sha256
 
 
 def test_a_block_of_any_dtype_is_stored_in_the_same_bytes(tmp_path: Path) -> None:
@@ -168,59 +172,141 @@ def test_a_block_of_any_dtype_is_stored_in_the_same_bytes(tmp_path: Path) -> Non
         half.level_weights.astype(np.float64),
         half.maps.astype(np.float64),
     )
-    assert write_segment(tmp_path, half.encoded()).files == write_segment(tmp_path, wide.encoded()).files
+    assert write_segment(tmp_path, half.encoded()).sha256 == write_segment(tmp_path, wide.encoded()).sha256
 
 
-@pytest.mark.parametrize("name", ["level_0.npy", "level_1.npy", "region_weights.npy", "level_weights.npy", "maps.npy"])
-@pytest.mark.parametrize("damage", ["missing", "truncated", "longer", "empty", "noise", "pickle"])
-def test_damaged_files_are_named(tmp_path: Path, name: str, damage: str) -> None:
+def test_the_library_reads_a_segment(tmp_path: Path) -> None:
     stored = write_segment(tmp_path, block().encoded())
-    path = tmp_path / stored.name / name
+    found = load_file(stored.path(tmp_path))
+    for name, array in block().encoded().arrays().items():
+        assert (found[name].dtype, found[name].tobytes()) == (array.dtype, array.tobytes())
+        assert found[name].shape == array.shape
+    assert all(name.startswith("padding_") for name in found.keys() - block().arrays())
+
+
+@pytest.mark.parametrize("photos", [1, 2, 3, 63])
+def test_arrays_begin_at_multiples_of_64_bytes(tmp_path: Path, photos: int) -> None:
+    odd = FeatureShapes(regions=3, level_dims=(1, 5, 7), map_size=(3, 3))
+    stored = write_segment(tmp_path, block_of(list(range(photos)), odd).encoded())
+    content = stored.path(tmp_path).read_bytes()
+    starts = {name: array.start for name, array in read_header(content).items() if not name.startswith("padding_")}
+    assert len(starts) == 6
+    assert {start % ALIGNMENT for start in starts.values()} == {0}
+    for array in open_segment(tmp_path, stored, odd).arrays().values():
+        assert array.ctypes.data % ALIGNMENT == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc here to count open files in")
+def test_an_open_segment_costs_one_descriptor(tmp_path: Path) -> None:
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    stored = write_segment(tmp_path, block().encoded())
+    before = open_files()
+    opened = [open_segment(tmp_path, stored, SHAPES) for _ in range(10)]
+    assert open_files() == before + len(opened)
+    del opened
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "longer", "empty"])
+def test_a_file_of_another_length_is_named(tmp_path: Path, damage: str) -> None:
+    stored = write_segment(tmp_path, block().encoded())
+    path = stored.path(tmp_path)
     whole = path.read_bytes()
-    expected = f"expected {len(whole)}"
-    if damage == "missing":
-        path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(whole[:-1])
-        expected = f"{len(whole) - 1} bytes, expected {len(whole)}"
-    elif damage == "longer":
-        path.write_bytes(whole + b"\0")
-    elif damage == "empty":
-        path.write_bytes(b"")
-        expected = f"0 bytes, expected {len(whole)}"
-    else:
-        begin = b"\x80\x04" if damage == "pickle" else b"\xff"
-        path.write_bytes(begin + bytes(len(whole) - len(begin)))
-        expected = "not a NumPy array"
-    with pytest.raises(GalleryCorruptError, match=f"{name}.*{expected}"):
+    contents = {"truncated": whole[:-1], "longer": whole + b"\0", "empty": b""}
+    path.unlink()
+    if damage in contents:
+        path.write_bytes(contents[damage])
+    found = f"has {len(contents[damage])} bytes" if damage in contents else "is missing"
+    for use in (lambda: open_segment(tmp_path, stored, SHAPES), lambda: verify_segment(tmp_path, stored)):
+        with pytest.raises(GalleryCorruptError, match=rf"{path.name}: it {found}, expected {len(whole)}"):
+            use()
+
+
+def _with_header(entries: Any) -> Callable[[bytes], bytes]:
+    """The same data under another header, filled up to the length of the old one."""
+
+    def change(whole: bytes) -> bytes:
+        length = int.from_bytes(whole[:8], "little")
+        header = json.loads(whole[8 : 8 + length])
+        text = json.dumps(entries(header) if callable(entries) else entries, separators=(",", ":")).encode()
+        assert len(text) <= length
+        return whole[:8] + text.ljust(length) + whole[8 + length :]
+
+    return change
+
+
+def _entry(name: str, **changes: Any) -> Callable[[bytes], bytes]:
+    return _with_header(lambda header: header | {name: header[name] | changes})
+
+
+HEADERS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "noise": (lambda whole: b"\xff" * len(whole), "header of 18446744073709551615 bytes ends beyond the file's"),
+    "longer than the file": (lambda whole: len(whole).to_bytes(8, "little") + whole[8:], "ends beyond the file's"),
+    "no JSON": (lambda whole: whole[:8] + b"?" + whole[9:], "header is no JSON"),
+    "no text": (lambda whole: whole[:8] + b"\xff" + whole[9:], "header is (damaged|no JSON)"),
+    "a list": (_with_header([]), "header is damaged"),
+    "deep": (lambda whole: whole[:8] + b"[" * (len(whole) - 8), "header is (damaged|no JSON)"),
+    "a number for an entry": (_with_header({"level_0": 1}), "header is damaged"),
+    "no offsets": (_with_header({"level_0": {"dtype": "F16", "shape": [3, 3, 2]}}), "header is damaged.*data_offsets"),
+    "infinite offset": (_entry("level_0", data_offsets=[0, float("inf")]), "header is damaged"),
+    "beyond the end": (_entry("level_0", data_offsets=[99999, 100035]), r"level_0 of shape \(3, 3, 2\) lies at 99999"),
+    "before the data": (_entry("level_0", data_offsets=[-64, -28]), "level_0 .* lies at -64"),
+    "backwards": (_entry("level_0", data_offsets=[36, 0]), "level_0 .* lies at 36 to 0"),
+    "offsets of another size": (_entry("level_0", data_offsets=[0, 34]), "level_0 .* lies at 0 to 34"),
+    "negative shape": (_entry("level_0", shape=[-3, -3, 4]), r"level_0 of shape \(-3, -3, 4\)"),
+    "another type": (
+        _entry("region_weights", dtype="U8", shape=[3, 12]),
+        r"region_weights is uint8 \(3, 12\), expected",
+    ),
+    "unknown type": (_entry("level_0", dtype="F8"), "header is damaged.*F8"),
+    "another shape": (
+        _entry("maps", shape=[3, 3, 3, 2]),
+        r"maps is uint8 \(3, 3, 3, 2\), expected uint8 \(3, 3, 2, 3\)",
+    ),
+    "an array missing": (_with_header(lambda header: {k: header[k] for k in header if k != "maps"}), "holds no maps"),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_damaged_header_is_corrupt(tmp_path: Path, name: str) -> None:
+    """The length is right, so nothing but the header's own bounds is left to catch it."""
+    damage, message = HEADERS[name]
+    stored = write_segment(tmp_path, block().encoded())
+    path = stored.path(tmp_path)
+    whole = path.read_bytes()
+    damaged = damage(whole)
+    assert len(damaged) == len(whole)
+    path.write_bytes(damaged)
+    with pytest.raises(GalleryCorruptError, match=rf"{path.name}: .*{message}"):
         open_segment(tmp_path, stored, SHAPES)
 
 
 def test_a_segment_of_other_shapes_is_corrupt(tmp_path: Path) -> None:
     stored = write_segment(tmp_path, block().encoded())
-    with pytest.raises(GalleryCorruptError, match=r"level_0\.npy.*\(3, 3, 2\), expected float16 \(3, 3, 4\)"):
+    with pytest.raises(GalleryCorruptError, match=r"level_0 is float16 \(3, 3, 2\), expected float16 \(3, 3, 4\)"):
         open_segment(tmp_path, stored, replace(SHAPES, level_dims=(4, 2)))
-    with pytest.raises(GalleryCorruptError, match="does not record"):
+    with pytest.raises(GalleryCorruptError, match="holds no level_2"):
         open_segment(tmp_path, stored, replace(SHAPES, level_dims=(2, 4, 1)))
 
 
 def test_a_flipped_bit_is_found_by_verify_only(tmp_path: Path) -> None:
     stored = write_segment(tmp_path, block().encoded())
     verify_segment(tmp_path, stored)
-    path = tmp_path / stored.name / "level_1.npy"
+    path = stored.path(tmp_path)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     open_segment(tmp_path, stored, SHAPES)
-    with pytest.raises(GalleryCorruptError, match=r"level_1\.npy: its SHA-256"):
+    with pytest.raises(GalleryCorruptError, match=rf"{path.name}: its SHA-256"):
         verify_segment(tmp_path, stored)
 
 
 def test_orphans_go_and_the_rest_stays(tmp_path: Path) -> None:
-    kept, orphan = (write_segment(tmp_path, block().encoded()).name for _ in range(2))
-    (tmp_path / ".tmp-0123").mkdir()
-    (tmp_path / ".tmp-0123" / "level_0.npy").write_bytes(b"half")
+    kept, orphan = (write_segment(tmp_path, block().encoded()) for _ in range(2))
+    (tmp_path / ".tmp-0123").write_bytes(b"half")
     (tmp_path / "a file that is not ours").touch()
-    remove_orphans(tmp_path, keep={kept})
-    assert {entry.name for entry in tmp_path.iterdir()} == {kept, "a file that is not ours"}
-    assert orphan != kept
+    assert {kept.path(tmp_path), orphan.path(tmp_path)} < set(tmp_path.iterdir())
+    remove_orphans(tmp_path, keep={kept.name})
+    assert {entry.name for entry in tmp_path.iterdir()} == {kept.path(tmp_path).name, "a file that is not ours"}

@@ -9,9 +9,13 @@ import pytest
 from PIL import Image
 
 from engine.errors import ImageError, InvalidPhotoError, NoImagesError
-from engine.sources import PREVIEW_SIDE, Photo, decode, expand
+from engine.sources import PREVIEW_SIDE, Photo, Source, decode, expand, file_stamp
 
 RED = Image.new("RGB", (32, 16), "red")
+
+
+def sources_of(photos: object, ids: list[str] | None = None) -> list[Source]:
+    return expand(photos, ids).sources
 
 
 @pytest.fixture
@@ -25,52 +29,90 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_gives_its_photos_by_relative_path(folder: Path) -> None:
-    assert [(source.id, source.path) for source in expand(folder, None)] == [
+    assert [(source.id, source.path) for source in sources_of(folder)] == [
         ("b/first.png", str(folder / "b" / "first.png")),
         ("second.png", str(folder / "second.png")),
     ]
 
 
 def test_a_file_gives_its_name(folder: Path) -> None:
-    [source] = expand(str(folder / "b" / "first.png"), None)
+    [source] = sources_of(str(folder / "b" / "first.png"))
     assert (source.id, source.path) == ("first.png", str(folder / "b" / "first.png"))
 
 
 def test_what_is_named_is_taken_whatever_its_ending(folder: Path) -> None:
     """So that the report says why it can't be an image, where leaving it out would say nothing."""
-    [source] = expand(folder / "notes.txt", None)
+    [source] = sources_of(folder / "notes.txt")
     assert source.id == "notes.txt"
 
 
 def test_one_folder_is_one_place_however_it_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = expand(folder, None)
+    whole = sources_of(folder)
     (folder / "linked").symlink_to(folder / "b", target_is_directory=True)
     monkeypatch.chdir(folder / "b")
-    assert expand("..", None) == whole
-    assert expand("../b/../", None) == whole
-    assert [source.path for source in expand(folder / "linked", None)] == [whole[0].path]
-    assert expand("first.png", None)[0].path == whole[0].path
+    assert sources_of("..") == whole
+    assert sources_of("../b/../") == whole
+    assert [source.path for source in sources_of(folder / "linked")] == [whole[0].path]
+    assert sources_of("first.png")[0].path == whole[0].path
 
 
 def test_a_linked_file_keeps_its_own_name(folder: Path) -> None:
     (folder / "link.png").symlink_to(folder / "second.png")
-    [source] = expand(folder / "link.png", None)
+    [source] = sources_of(folder / "link.png")
     assert (source.id, source.path) == ("link.png", str(folder / "link.png"))
 
 
 def test_a_list_may_mix_everything(folder: Path) -> None:
     array = np.zeros((16, 16, 3), np.uint8)
-    sources = expand([folder, RED, array, b"bytes", folder / "second.png"], None)
-    assert [source.id for source in sources] == ["b/first.png", "second.png", None, None, None, "second.png"]
-    assert [source.path is None for source in sources] == [False, False, True, True, True, False]
+    sources = sources_of([folder, RED, array, b"bytes", folder / "second.png"])
+    assert [source.id for source in sources] == ["b/first.png", "second.png", None, None, None]
+    assert [source.path is None for source in sources] == [False, False, True, True, True]
+
+
+def test_a_file_that_is_named_twice_is_one_photo_unless_ids_are_given(folder: Path) -> None:
+    twice = [folder / "b", folder, folder / "second.png"]
+    assert [source.id for source in sources_of(twice)] == ["first.png", "second.png"]
+    assert [source.id for source in sources_of([RED, RED])] == [None, None]
+    assert [source.id for source in sources_of(twice, ["a", "b", "c", "d"])] == ["a", "b", "c", "d"]
+
+
+def test_files_that_do_not_end_like_images_are_counted_by_ending(folder: Path) -> None:
+    for name in ("1.heic", "b/2.HEIC", "b/3.avif", "Makefile", ".hidden.txt"):
+        (folder / name).touch()
+    (folder / ".git").mkdir()
+    (folder / ".git" / "config").touch()
+    assert expand(folder, None).left_out == {".heic": 2, ".avif": 1, ".txt": 1, "no ending": 1}
+    assert expand([folder / "b", folder / "notes.txt"], None).left_out == {".heic": 1, ".avif": 1}
+
+
+def test_a_folder_of_other_pictures_says_what_was_found(tmp_path: Path) -> None:
+    for name in ("1.heic", "2.heic", "notes.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        NoImagesError, match=r"\(3 other files left out \(\.heic: 2, \.txt: 1\)\); give another folder, or"
+    ):
+        expand(tmp_path, None)
+
+
+def test_a_stamp_changes_with_size_and_time(folder: Path) -> None:
+    path = folder / "notes.txt"
+    stamps = [file_stamp(path)]
+    os.utime(path, ns=(0, 5))
+    stamps.append(file_stamp(path))
+    path.write_text("more than that")
+    os.utime(path, ns=(0, 5))
+    stamps.append(file_stamp(path))
+    assert None not in stamps
+    assert len(set(stamps)) == 3
+    assert file_stamp(folder / "nowhere") is file_stamp("nul\0") is None
 
 
 def test_a_generator_is_a_list(folder: Path) -> None:
-    assert expand((path for path in [folder]), None) == expand([folder], None)
+    assert sources_of(path for path in [folder]) == sources_of([folder])
 
 
 def test_given_ids_replace_the_photos_own(folder: Path) -> None:
-    sources = expand([folder, RED], ["x", "y", "z"])
+    sources = sources_of([folder, RED], ["x", "y", "z"])
     assert [source.id for source in sources] == ["x", "y", "z"]
     assert sources[0].path == str(folder / "b" / "first.png")
 
@@ -80,32 +122,38 @@ def test_another_number_of_ids_is_refused(folder: Path) -> None:
         expand(folder, ["x"])
 
 
+@pytest.mark.parametrize("bad", [3, None, ["x"]])
+def test_an_id_that_is_no_string_is_refused(bad: object) -> None:
+    with pytest.raises(InvalidPhotoError, match=r"found the id .*; expected strings"):
+        expand([RED, RED], ["x", bad])
+
+
 @pytest.mark.parametrize("thing", [5, None, [5], [None], [[RED]]])
 def test_what_is_no_photo_is_refused(thing: object) -> None:
     with pytest.raises(
         InvalidPhotoError, match=r"can't add a (int|NoneType|list); expected a folder, a file, a PIL image"
     ):
-        expand(thing, None)
+        sources_of(thing)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere/photo.png", "nul\0.png"])
 def test_a_path_that_is_not_there_is_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(ImageError, match=r"check the path") as caught:
-        expand(tmp_path / name, None)
+        sources_of(tmp_path / name)
     assert caught.value.source == str(tmp_path / name)
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no photo")
     with pytest.raises(NoImagesError, match=r"no images in .*: found no file that ends like one .*give another folder"):
-        expand(tmp_path, None)
+        sources_of(tmp_path)
 
 
 # -- decoding
 
 
 def photos_of(*things: object, ids: list[str] | None = None, size: int = 32) -> list[Photo | ImageError]:
-    return [photo for _, photo in decode(expand(list(things), ids), size, ahead=4, workers=2)]
+    return [photo for _, photo in decode(sources_of(list(things), ids), size, ahead=4, workers=2)]
 
 
 def test_decoded_in_order_whatever_is_ready_first() -> None:
@@ -118,7 +166,7 @@ def test_decoded_in_order_whatever_is_ready_first() -> None:
 def test_decoding_stays_only_a_little_ahead() -> None:
     """A million photos must not wait in memory."""
     taken = []
-    sources = (taken.append(number) or expand(RED, None)[0] for number in range(100))
+    sources = (taken.append(number) or sources_of(RED)[0] for number in range(100))
     decoding = decode(sources, 32, ahead=4, workers=2)
     next(decoding)
     assert len(taken) == 4
@@ -166,7 +214,7 @@ def test_a_name_that_is_no_unicode_is_reported_in_letters_one_can_print(tmp_path
         RED.save(os.fsdecode(name))
     except OSError as error:
         pytest.skip(f"this file system takes Unicode names only: {error}")
-    [(source, error)] = decode(expand(tmp_path, None), 32, 4, 2)
+    [(source, error)] = decode(sources_of(tmp_path), 32, 4, 2)
     assert isinstance(error, ImageError)
     assert str(source).encode() == str(error).split(":")[0].encode()
     assert "not valid Unicode; rename the file" in error.reason

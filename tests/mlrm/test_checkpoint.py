@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+import typer
 from torch import Tensor
+from typer.testing import CliRunner
 
 from mlrm import MLRM, MLRMConfig
 from mlrm.checkpoint import load, load_authors_state_dict, load_training, save
-from mlrm.errors import CheckpointError
+from mlrm.convert import main as convert
+from mlrm.errors import CheckpointError, ConfigError
 from tests.golden import authors_state_dict
 
 
@@ -381,6 +384,20 @@ def test_the_paper_preset_reads_the_same_weights_into_the_form_that_can_be_index
     paper.config.require_image_features()
     states = paper.state_dict(), authors.state_dict()
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_the_way_out_that_a_refused_authors_file_names_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command in the message, as it stands there, makes a checkpoint that can be indexed."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(authors_content(golden_state()), "theirs.pkl")
+    with pytest.raises(ConfigError) as refusal:
+        load("theirs.pkl").config.require_image_features()
+    [command] = re.findall(r"python -m mlrm\.convert ([\w. -]+?)\. Any", str(refusal.value))
+    app = typer.Typer()
+    app.command()(convert)
+    result = CliRunner().invoke(app, command.split())
+    assert result.exit_code == 0, result.output
+    load(command.split()[1]).config.require_image_features()
 
 
 def test_regions_width_and_separate_networks_are_seen_in_the_shapes(tmp_path: Path) -> None:

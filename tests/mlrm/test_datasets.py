@@ -128,6 +128,18 @@ def test_sub_folders_pair_within_themselves(tmp_path: Path):
     touch(tmp_path, "photos/x/1.jpg", "photos/y/1.jpg", "sketches/x/1.png", "sketches/y/1.png")
     dataset = read_pairs(tmp_path, "train")
     assert [dataset.photos[i].parent.name for i in dataset.photo_of] == ["x", "y"]
+    assert dataset.keys == ["x/1", "y/1"]
+
+
+def test_every_layout_says_by_which_key_it_pairs(tmp_path: Path):
+    assert read_pairs(qmul_v1(tmp_path / "1"), "train").keys == ["1", "10", "2"]
+    assert read_pairs(qmul_v2(tmp_path / "2"), "train").keys == ["a_v1", "c.d"]
+    assert read_pairs(sketchy(tmp_path / "3"), "test").keys == [
+        "cat/n00_0",
+        "cat/n10_10",
+        "cat/n20_20",
+        "sea cat/n00_0",
+    ]
 
 
 def test_hidden_files_are_not_data(tmp_path: Path):
@@ -148,12 +160,26 @@ def test_unpaired_files_are_named_and_photos_stay_in_the_gallery(tmp_path: Path)
     assert names(test.sketches) == ["3.png"]
 
 
-def test_summary_counts_everything(tmp_path: Path):
-    touch(qmul_v1(tmp_path), "test/sketches/lost.png", "test/images/alone.jpg", "test/images/too.jpg")
-    assert read_pairs(tmp_path, "test").summary() == (
-        f"{tmp_path.name} (qmul_v1, test): 1 sketches of 1 photos, 3 photos in all; "
-        "unpaired: 1 sketches, 2 photos; missing: 0 files"
+def test_summary_counts_everything_and_names_the_first(tmp_path: Path):
+    touch(qmul_v1(tmp_path), "test/sketches/lost.png", *(f"test/images/x{i}.jpg" for i in range(7)))
+    assert read_pairs(tmp_path, "train").summary() == (
+        f"{tmp_path.name} (qmul_v1, train): 3 sketches of 3 photos, 3 photos in all; "
+        "unpaired: 0 sketches, 0 photos; missing: 0 files"
     )
+    counts, *names = read_pairs(tmp_path, "test").summary().splitlines()
+    assert counts == (
+        f"{tmp_path.name} (qmul_v1, test): 1 sketches of 1 photos, 8 photos in all; "
+        "unpaired: 1 sketches, 7 photos; missing: 0 files"
+    )
+    assert names == [
+        "  unpaired sketches: test/sketches/lost.png",
+        f"  unpaired photos: {', '.join(f'test/images/x{i}.jpg' for i in range(5))}, ...",
+    ]
+
+
+def test_summary_names_missing_files(tmp_path: Path):
+    (qmul_v2(tmp_path) / "ShoeV2_sketch/b_2.png").unlink()
+    assert read_pairs(tmp_path, "test").summary().endswith("missing: 1 files\n  missing: ShoeV2_sketch/b_2.png")
 
 
 def test_sketchy_names_sketches_of_no_photo(tmp_path: Path):
@@ -253,6 +279,7 @@ def test_validation_depends_on_the_seed_and_not_on_the_order_of_files(tmp_path: 
     shuffled = replace(
         whole,
         photos=[whole.photos[i] for i in order],
+        keys=[whole.keys[i] for i in order],
         photo_of=[int(place[i]) for i in whole.photo_of],
     )
     assert pairs_of(shuffled) == pairs_of(whole)
@@ -279,6 +306,7 @@ def test_subset_keeps_pairs(tmp_path: Path):
     whole = many(tmp_path)
     part = whole.subset([7, 3], "train")
     assert part.photos == [whole.photos[3], whole.photos[7]]
+    assert part.keys == [whole.keys[3], whole.keys[7]]
     assert pairs_of(part) == {k: v for k, v in pairs_of(whole).items() if v in {p.stem for p in part.photos}}
     assert len(part.sketches) == 4
 

@@ -1,9 +1,15 @@
 """Training on a few pairs of drawn rectangles: what is kept, what is frozen, what is exact."""
 
+import json
+import math
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +22,15 @@ from torch import Tensor
 
 import mlrm.training_pairs
 from mlrm import MLRM, MLRMConfig
-from mlrm.checkpoint import load, load_training
+from mlrm.checkpoint import load, load_training, save
 from mlrm.datasets import read_pairs, split_validation
-from mlrm.errors import ConfigError, DatasetError
+from mlrm.errors import ConfigError, DatasetError, ImageError, TrainingError
 from mlrm.losses import map_similarity
-from mlrm.train import _read, main
+from mlrm.train import _next_step, _read, main
 from mlrm.train_options import TrainOptions
 from mlrm.trainer import Trainer
 from mlrm.training_log import TrainingLog
-from mlrm.training_pairs import CachedEarlyMaps, Draw, TrainingPairs
+from mlrm.training_pairs import CachedEarlyMaps, Draw, TrainingPairs, prefetched
 from mlrm.transforms import PairAugment
 
 SIDE = 224
@@ -132,7 +138,7 @@ def changed(model: MLRM, before: dict[str, Tensor]) -> set[str]:
 
 def one_step(data: Path, out: Path, **options: Any) -> tuple[Trainer, set[str]]:
     """The trainer after one epoch of a single step, and the names of what it changed."""
-    values = {"epochs": 1, "batch": 4, "warmup_steps": 1, "cache_variants": 0, "evaluate_every": 5}
+    values = {"epochs": 1, "batch": 4, "warmup_steps": 1, "separate_steps": 1, "cache_variants": 0}
     trainer = trainer_of(data, out, TrainOptions(**values | options), validation=0)
     before = snapshot(trainer.model)
     trainer.steps_per_epoch = 1
@@ -202,6 +208,30 @@ def test_other_options_or_another_model_are_not_resumed(data: Path, whole_run: P
             trainer.resume()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: draw_pairs(folder, ["new"]),
+        lambda folder: (folder / "sketches" / "a_1.png").unlink(),
+        lambda folder: (folder / "photos" / "a.png").rename(folder / "photos" / "a.bmp"),
+    ],
+    ids=["added", "removed", "renamed"],
+)
+def test_other_data_are_not_resumed(
+    data: Path, whole_run: Path, tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    shutil.copytree(data, tmp_path / "moved")
+    trainer_of(tmp_path / "moved", whole_run).resume()  # the same files elsewhere are the same data
+    change(tmp_path / "moved")
+    with pytest.raises(ConfigError, match=r"was trained on .*files, sha256.*Resume with the same files"):
+        trainer_of(tmp_path / "moved", whole_run).resume()
+
+
+def test_another_division_of_the_data_is_not_resumed(data: Path, whole_run: Path) -> None:
+    with pytest.raises(ConfigError, match="divided in another way"):
+        trainer_of(data, whole_run, validation=2).resume()
+
+
 def test_rows_beyond_the_last_checkpoint_are_trained_and_logged_again(data: Path, tmp_path: Path) -> None:
     """Killed between an epoch's row and its checkpoint, a run must not log that epoch twice."""
     TrainingLog(tmp_path).append({"epoch": 1, "loss/total": 99.0})
@@ -251,19 +281,20 @@ def test_the_best_on_validation_is_kept(data: Path, tmp_path: Path, monkeypatch:
     made_up = iter([(0.2, 1.0), (0.5, 0.6), (0.5, 0.55), (0.4, 1.0)])
     kept: list[bytes] = []
 
-    def step() -> dict[str, float]:
+    def train_epoch() -> dict[str, float]:
         with torch.no_grad():
             trainer.averaged.module.rla.region_head[0].bias.fill_(trainer.epoch + 1)
-        return {"total": 1.0}
+        return {"loss/total": 1.0}
 
     def evaluate(model: MLRM) -> dict[str, Accuracy]:
         acc1, acc10 = next(made_up)
         kept.append((tmp_path / "best.pt").read_bytes() if (tmp_path / "best.pt").exists() else b"")
         return {"boxes": Accuracy(acc1, acc10, acc10, 1.0, 3, 3)}
 
-    monkeypatch.setattr(trainer, "_step", step)
+    monkeypatch.setattr(trainer, "_train_epoch", train_epoch)
     monkeypatch.setattr(trainer, "evaluate", evaluate)
     monkeypatch.setattr(trainer, "_source", lambda: None)
+    monkeypatch.setattr(trainer, "_separate", lambda: None)
     trainer.run()
     best = load(tmp_path / "best.pt").state_dict()["rla.region_head.0.bias"]
     assert best.unique().tolist() == [2.0]
@@ -289,7 +320,7 @@ def test_an_infinite_loss_stops_training_before_it_reaches_the_weights(data: Pat
     with torch.no_grad():
         trainer.model.rla.feature_maps[0].bias[0] = torch.nan
     before = snapshot(trainer.model)
-    with pytest.raises(FloatingPointError, match="lower --lr"):
+    with pytest.raises(TrainingError, match="lower --lr"):
         trainer.run()
     name = "networks.0.regions.attention.layers.0.weight"
     assert torch.equal(trainer.model.state_dict()[name], before[name])
@@ -315,6 +346,20 @@ def test_separation_changes_the_region_extraction_alone_and_drives_maps_apart(da
     assert similarity() < at_first
     parameters = {name for name, _ in trainer.model.named_parameters()}
     touched = changed(trainer.model, before) & parameters
+    assert touched
+    assert {name for name in touched if ".regions." not in name} == set()
+
+
+@pytest.mark.parametrize("region_maps", ["lama", "cama"])
+def test_separation_leaves_the_trunks_statistics_alone_where_training_moves_them(
+    data: Path, tmp_path: Path, region_maps: Any
+) -> None:
+    options = replace(OPTIONS, freeze_batch_norm=False, freeze_early=False, cache_variants=0)
+    trainer = trainer_of(data, tmp_path, options, config=replace(CONFIG, region_maps=region_maps))
+    trainer.source = trainer._source()
+    before = snapshot(trainer.model)
+    trainer._separate()
+    touched = changed(trainer.model, before)
     assert touched
     assert {name for name in touched if ".regions." not in name} == set()
 
@@ -436,6 +481,59 @@ def test_more_views_of_a_product_join_it(data: Path, tmp_path: Path) -> None:
     assert (len(products["b"].photos), len(products["b"].sketches)) == (1, 1)
 
 
+def test_photos_of_one_name_in_different_folders_are_different_products(tmp_path: Path) -> None:
+    """Pairing tells them apart, and so must training: a merged product would be its own negative."""
+    for folder, stems in (("x", "ab"), ("y", "ab")):
+        drawn = draw_pairs(tmp_path / folder, list(stems))
+        for kind in ("photos", "sketches"):
+            (tmp_path / "shop" / kind).mkdir(parents=True, exist_ok=True)
+            (drawn / kind).rename(tmp_path / "shop" / kind / folder)
+    products = drawn_pairs(tmp_path / "shop").categories["boxes"]
+    assert list(products) == ["x/a", "x/b", "y/a", "y/b"]
+    assert {(len(product.photos), len(product.sketches)) for product in products.values()} == {(1, 1)}
+
+
+def test_a_data_set_with_a_corrupt_image_is_not_added(tmp_path: Path) -> None:
+    folder = draw_pairs(tmp_path, ["a", "b"])
+    (folder / "photos" / "b.png").write_bytes(b"no image")
+    pairs = TrainingPairs(64)
+    [error] = pairs.add(read_pairs(folder, "train"), "boxes")
+    assert error.source == str(folder / "photos" / "b.png")
+    assert (pairs.images, pairs.categories, pairs.files) == ([], {}, {})
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_prefetching_takes_what_is_asked_for_in_order_and_no_more(count: int) -> None:
+    items = iter(range(5))
+    assert list(prefetched(items, count)) == list(range(count))
+    assert next(items) == count
+
+
+def test_the_next_item_is_made_while_one_is_in_use() -> None:
+    made = [threading.Event() for _ in range(2)]
+
+    def items() -> Iterator[int]:
+        for number, event in enumerate(made):
+            event.set()
+            yield number
+
+    taken = prefetched(items(), 2)
+    next(taken)
+    assert made[1].wait(5)
+    assert next(taken) == 1
+
+
+def test_an_error_in_prefetching_reaches_the_one_who_asked() -> None:
+    def items() -> Iterator[int]:
+        yield 0
+        raise DatasetError("cut")
+
+    taken = prefetched(items(), 2)
+    assert next(taken) == 0
+    with pytest.raises(DatasetError, match="cut"):
+        next(taken)
+
+
 def test_cached_maps_are_those_of_the_augmented_images(data: Path) -> None:
     torch.manual_seed(0)
     model, pairs = MLRM(CONFIG).eval(), TrainingPairs(SIDE)
@@ -452,7 +550,7 @@ def test_cached_maps_are_those_of_the_augmented_images(data: Path) -> None:
         assert (error <= 2**-8 * expected.abs() + 1e-4).all()
     for flipped in (False, True):
         draws = [Draw(1, flipped)] * 8
-        maps = cached.early(draws, "photo", np.random.default_rng(0))[1]
+        maps = cached.early(cached.prepare(draws, np.random.default_rng(0)), "photo")[1]
         variants = cached.level1[1, int(flipped) :: 2]
         chosen = {next(v for v in range(2) if torch.equal(map_, variants[v])) for map_ in maps}
         assert chosen == {0, 1}
@@ -467,14 +565,14 @@ def test_validation_products_never_appear_in_training(
     """Neither in the folder itself nor in the further sketches and photos of its products."""
     more = draw_pairs(tmp_path / "more", [*"abcdefgh", "stranger"], sketches=3)
     loaded: list[Path] = []
-    original = mlrm.training_pairs.load_image
+    original = mlrm.training_pairs.decode
 
-    def recorded(path: Path) -> Image.Image:
-        loaded.append(path)
-        return original(path)
+    def recorded(paths: Sequence[Path], *arguments: Any) -> tuple[list[Any], list[ImageError]]:
+        loaded.extend(paths)
+        return original(paths, *arguments)
 
-    monkeypatch.setattr(mlrm.training_pairs, "load_image", recorded)
-    pairs, held_out = _read([data], [f"{data.name}={more}"], [3], 64, seed=0)
+    monkeypatch.setattr(mlrm.training_pairs, "decode", recorded)
+    pairs, held_out = _read([data], [(data.name, more)], [3], 64, 0, silent)
     validation = {photo.stem for photo in held_out[data.name].photos}
     assert len(validation) == 3
     trained = set(pairs.categories[data.name])
@@ -484,9 +582,40 @@ def test_validation_products_never_appear_in_training(
     assert all(len(product.sketches) == 4 for product in pairs.categories[data.name].values())
 
 
+def test_further_views_go_by_the_path_that_pairs_them(tmp_path: Path) -> None:
+    """Held out x/a stays unseen although y/a, of the same file name, is in training."""
+    for root, sketches in (("shop", 1), ("more", 2)):
+        for folder in "xy":
+            drawn = draw_pairs(tmp_path / f"{root} {folder}", list("abc"), sketches)
+            for kind in ("photos", "sketches"):
+                (tmp_path / root / kind).mkdir(parents=True, exist_ok=True)
+                (drawn / kind).rename(tmp_path / root / kind / folder)
+    shop, more = tmp_path / "shop", tmp_path / "more"
+    pairs, held_out = _read([shop], [("shop", more)], [3], 64, 0, silent)
+    unseen, trained = set(held_out["shop"].keys), pairs.categories["shop"]
+    assert {key[-1] for key in unseen} & {key[-1] for key in trained}
+    assert trained.keys() == {f"{folder}/{stem}" for folder in "xy" for stem in "abc"} - unseen
+    assert {(len(product.photos), len(product.sketches)) for product in trained.values()} == {(2, 3)}
+
+
+def test_further_views_of_no_training_product_are_refused(data: Path, tmp_path: Path) -> None:
+    more = draw_pairs(tmp_path / "more", ["x", "y"])
+    with pytest.raises(DatasetError, match=r"more: none of its 2 photos \(x, y, \.\.\.\) is called like one of the 7"):
+        _read([data], [(data.name, more)], [1], 64, 0, silent)
+
+
+@pytest.mark.parametrize("entry", ["boxes", "boxes=", "=more"])
+def test_a_malformed_entry_of_further_sketches_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], entry: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main([data], tmp_path / "out", more_sketches=[entry], trunk_weights="none", config=CONFIG.to_json())
+    assert f"--more-sketches is {entry!r}; expected NAME=FOLDER" in capsys.readouterr().err
+
+
 def test_a_fifth_is_set_aside_unless_told_otherwise(data: Path) -> None:
     for validation, count in ((None, 1), ([3], 3), ([0], 0)):
-        pairs, held_out = _read([data], [], validation, 64, seed=0)
+        pairs, held_out = _read([data], [], validation, 64, 0, silent)
         assert len(pairs.categories[data.name]) == 8 - count
         assert [len(part.photos) for part in held_out.values()] == ([count] if count else [])
 
@@ -496,21 +625,21 @@ def test_corrupt_images_are_named_before_training(tmp_path: Path) -> None:
     (folder / "photos" / "b.png").write_bytes(b"no image")
     (folder / "sketches" / "c_1.png").write_bytes((folder / "sketches" / "c_1.png").read_bytes()[:60])
     with pytest.raises(DatasetError, match=r"(?s)2 files of boxes can't be used; repair or remove them.*b\.png.*c_1"):
-        _read([folder], [], None, 64, seed=0)
+        _read([folder], [], None, 64, 0, silent)
 
 
 def test_corrupt_further_sketches_are_named_too(data: Path, tmp_path: Path) -> None:
     more = draw_pairs(tmp_path / "more", ["a"])
     (more / "sketches" / "a_1.png").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"1 files of more can't be used(?s:.*)a_1\.png"):
-        _read([data], [f"{data.name}={more}"], [1], 64, seed=0)
+        _read([data], [(data.name, more)], [1], 64, 0, silent)
 
 
 @pytest.mark.parametrize(
     ("more", "validation", "message"),
     [
         ([], [1, 1], "--validation was given 2 times; expected once for each of 1 --data"),
-        (["other={data}"], [1], "no --data folder is called 'other'"),
+        (["other"], [1], "no --data folder is called 'other'"),
         ([], [8], "choose 1 to 7"),
     ],
 )
@@ -518,13 +647,17 @@ def test_options_that_do_not_fit_the_data_are_refused(
     data: Path, more: list[str], validation: list[int], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        _read([data], [entry.format(data=data) for entry in more], validation, 64, seed=0)
+        _read([data], [(name, data) for name in more], validation, 64, 0, silent)
 
 
 def test_two_folders_of_one_name_are_refused(data: Path, tmp_path: Path) -> None:
     twin = draw_pairs(tmp_path / data.name, list("xyz"))
     with pytest.raises(ConfigError, match="two --data folders are called"):
-        _read([data, twin], [], None, 64, seed=0)
+        _read([data, twin], [], None, 64, 0, silent)
+
+
+WHOLE = ("epochs", "batch", "warmup_steps", "separate_steps", "evaluate_every", "seed", "cache_variants")
+RATES = ("lr", "trunk_lr", "weight_decay", "separate_lr", "average")
 
 
 @pytest.mark.parametrize(
@@ -534,11 +667,26 @@ def test_two_folders_of_one_name_are_refused(data: Path, tmp_path: Path) -> None
         ({"cache_variants": 3}, "expected 0, or an even number"),
         ({"cache_variants": 2, "freeze_early": False}, "freeze_early=False"),
         ({"batch": 1}, "a triplet needs a negative"),
+        *(({name: 0}, f"{name} is 0; expected a whole number of at least 1") for name in ("epochs", "evaluate_every")),
+        ({"warmup_steps": 0}, "warmup_steps is 0; expected a whole number of at least 1"),
+        ({"lr": 0.0}, "lr is 0.0; expected a number above 0"),
+        ({"separate_lr": 0}, "separate_lr is 0; expected a number above 0"),
+        ({"average": 1.0}, "average is 1.0; expected a number of at least 0 and below 1"),
+        ({"seed": 2**64}, "seed is 18446744073709551616; expected at most"),
+        *(({name: value}, f"{name} is {value}; expected") for name in WHOLE for value in (-1, 2.0, True)),
+        *(({name: value}, f"{name} is {value}; expected") for name in RATES for value in (-1e-3, math.inf, math.nan)),
+        *(({name: 1}, f"{name} is 1; expected one of True") for name in ("freeze_batch_norm", "mixed_precision")),
     ],
+    ids=str,
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         TrainOptions(**options)
+
+
+def test_options_at_the_ends_of_their_ranges_are_taken() -> None:
+    TrainOptions(epochs=1, batch=2, warmup_steps=1, separate_steps=0, evaluate_every=1, seed=2**64 - 1)
+    TrainOptions(trunk_lr=0, weight_decay=0.0, average=0, cache_variants=0, freeze_early=False)
 
 
 def test_level_0_cannot_be_cached(data: Path, tmp_path: Path) -> None:
@@ -563,15 +711,63 @@ def test_help_shows_an_example() -> None:
 def test_the_command_trains_and_goes_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And the same seed gives the same model, its random beginning included."""
     config = CONFIG.to_json()
-    options = {"epochs": "1", "cache-variants": "2", "validation": "2", "trunk-weights": "none", "config": config}
+    numbers = {"epochs": 1, "separate_steps": 1, "cache_variants": 2}
+    options = {"validation": "2", "trunk-weights": "none", "config": config}
+    options |= {name.replace("_", "-"): str(value) for name, value in numbers.items()}
     first = command("--data", data, "--out", tmp_path / "a", *(f"--{name}={value}" for name, value in options.items()))
     assert first.returncode == 0, first.stderr
-    assert f"next: python -m mlrm.evaluate {tmp_path / 'a' / 'best.pt'}" in first.stderr
+    written = (tmp_path / "a" / "options.json").read_bytes()
     for out in ("a", "b"):
         torch.manual_seed(int.from_bytes(os.urandom(4)))
-        main([data], tmp_path / out, epochs=1, cache_variants=2, validation=[2], trunk_weights="none", config=config)
+        main([data], tmp_path / out, validation=[2], trunk_weights="none", config=config, **numbers)
     assert capsys.readouterr().err.count("going on after epoch 1") == 1
     assert load(tmp_path / "a" / "best.pt").fingerprint() == load(tmp_path / "b" / "best.pt").fingerprint()
+    assert (tmp_path / "b" / "options.json").read_bytes() == written
+
+    # The step it names can be taken: this plain folder has no test pairs.
+    [line] = re.findall("next: (.*)", first.stderr)
+    assert f"{data} has no test pairs, so this measures the pairs that the model was trained" in first.stderr
+    step = subprocess.run([sys.executable, *shlex.split(line)[1:]], capture_output=True, text=True)
+    assert step.returncode == 0, step.stderr
+
+
+def test_the_next_step_measures_test_pairs_where_there_are_some(tmp_path: Path) -> None:
+    folder = tmp_path / "my boxes"
+    for split, stems in (("train", ["a", "b"]), ("test", ["c"])):
+        draw_pairs(folder / split, stems)
+    assert _next_step(tmp_path / "best.pt", folder) == (
+        f"next: python -m mlrm.evaluate {tmp_path / 'best.pt'} --data '{folder}'"
+    )
+
+
+def test_options_json_says_what_a_run_was_made_of_and_no_path(data: Path, tmp_path: Path) -> None:
+    more = draw_pairs(tmp_path / "more", list("abcdefgh"), sketches=2)
+    torch.manual_seed(0)
+    save(MLRM(CONFIG), tmp_path / "start.safetensors")
+    main(
+        [data],
+        tmp_path / "out",
+        more_sketches=[f"{data.name}={more}"],
+        init=tmp_path / "start.safetensors",
+        validation=[3],
+        epochs=1,
+        separate_steps=1,
+        cache_variants=2,
+        lr=2e-3,
+    )
+    text = (tmp_path / "out" / "options.json").read_text()
+    assert str(tmp_path) not in text
+    assert str(data) not in text
+    record = json.loads(text)
+    assert record["data"] == [data.name]
+    assert record["more_sketches"] == [f"{data.name}=more"]
+    assert record["validation"] == {data.name: 3}
+    assert (record["init"], record["trunk_weights"]) == ("start.safetensors", None)
+    assert MLRMConfig.from_json(json.dumps(record["config"])) == CONFIG
+    assert record["options"]["lr"] == 2e-3
+    # Five products in training: a photo and a sketch each, and one photo and two sketches more.
+    assert record["files"][data.name]["training"].startswith("25 files, sha256 ")
+    assert record["files"][data.name]["validation"].startswith("6 files, sha256 ")
 
 
 @pytest.mark.parametrize("config", ["{", "[]", '{"region": 4}'])

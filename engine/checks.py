@@ -1,0 +1,99 @@
+"""What callers of `Retriever` may give: each check raises the typed error that says what to give instead."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from engine.errors import FeatureShapeError, FeatureValueError, InvalidPhotoError, QueryError
+from engine.features import FeatureShapes
+from engine.gallery import Gallery
+from engine.gallery_writer import check_metadata
+from engine.sources import Source
+from mlrm.features import Features
+
+_NO_MAPS = (1, 1)
+"""The map size of a gallery of features without maps: see `engine.ingest.feature_block`."""
+
+
+def check_top_k(top_k: int) -> None:
+    """Raise `QueryError` unless it is an int of at least 1."""
+    # NumPy's integers will do; True is an int, but no number of photos.
+    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
+        raise QueryError(f"top_k is {top_k!r}; expected an int of at least 1")
+
+
+def check_query(queries: Features) -> None:
+    """Raise `FeatureValueError` for what would make a distance or a heat map meaningless."""
+    levels = {f"level {number}": level for number, level in enumerate(queries.levels)}
+    weights = {"region weights": queries.region_weights, "level weights": queries.level_weights}
+    maps = {} if queries.maps is None else {"maps": queries.maps}
+    advice = "check the model they come from"
+    for name, tensor in (levels | weights | maps).items():
+        if not tensor.isfinite().all():
+            raise FeatureValueError(
+                f"the query's {name} hold NaN or infinity; expected finite float32 values: {advice}"
+            )
+        if name not in levels and (tensor < 0).any():
+            raise FeatureValueError(
+                f"the query's {name} go down to {float(tensor.min()):.4g}; expected 0 or more: {advice}"
+            )
+        if name in maps and (tensor > 1).any():
+            raise FeatureValueError(
+                f"the query's maps go up to {float(tensor.max()):.4g}; expected 1 or less: {advice}"
+            )
+
+
+def metadata_by_id(metadata: Any, sources: Sequence[Source]) -> Mapping[str, Mapping[str, Any]]:
+    """The metadata given to `add`, if it is a dict by id and every entry can be stored with one of the photos.
+
+    Raises `InvalidPhotoError`; an id that none of the photos has is a slip that would lose its metadata.
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidPhotoError(
+            f"metadata is a {type(metadata).__name__}; expected dicts by photo id: {{'1.jpg': {{'price': 3}}}}"
+        )
+    ids = {source.id for source in sources}
+    # An id made of an image's content is known once it is decoded.
+    if None not in ids and (unknown := [id_ for id_ in metadata if id_ not in ids]):
+        known = f"expected ids such as {sources[0].id!r}" if sources else "expected none, because no photos were given"
+        raise InvalidPhotoError(f"metadata was given for {unknown[0]!r}, which is no photo's id; {known}")
+    for id_, entry in metadata.items():
+        check_metadata(id_, entry)
+    return metadata
+
+
+def metadata_in_order(metadata: Any, ids: Sequence[str]) -> Sequence[Mapping[str, Any] | None]:
+    """The metadata given to `add_features`, if it is a list of what can be stored; raises `InvalidPhotoError`."""
+    if metadata is None:
+        return [None] * len(ids)
+    if isinstance(metadata, (Mapping, str)) or not isinstance(metadata, Sequence) or len(metadata) != len(ids):
+        found = f"a list of {len(metadata)}" if isinstance(metadata, (list, tuple)) else f"a {type(metadata).__name__}"
+        raise InvalidPhotoError(
+            f"metadata is {found}; expected a list with a dict or None for each of the {len(ids)} photos, in the order "
+            "of ids: from a dict by id, [metadata.get(id) for id in ids]"
+        )
+    for id_, entry in zip(ids, metadata, strict=True):
+        check_metadata(id_, entry)
+    return metadata
+
+
+def check_maps(features: Features, shapes: FeatureShapes, gallery: Gallery) -> None:
+    """Raise `FeatureShapeError` for features without maps where the gallery's photos have them, and the reverse."""
+    held = gallery.meta.shapes
+    if shapes == held or replace(shapes, map_size=held.map_size) != held:
+        return
+    height, width = held.map_size
+    if features.maps is None:
+        raise FeatureShapeError(
+            f"these features have no maps (maps=None), and the photos of {gallery.path} have maps of {height} x "
+            f"{width}: give the maps too, or add the features to another gallery"
+        )
+    if held.map_size == _NO_MAPS:
+        raise FeatureShapeError(
+            f"these features have maps of {shapes.map_size[0]} x {shapes.map_size[1]}, and the photos of "
+            f"{gallery.path} have none: leave the maps out (maps=None), or add the features to another gallery"
+        )
