@@ -28,7 +28,7 @@ def check_model(gallery: Path, held: str, held_name: str, used: str, used_name: 
     raise ModelMismatchError(
         f"{gallery} holds {_described(held, held_name)}, but the model in use is {used}"
         f"{f' ({used_name})' if used_name else ''}: distances between them mean nothing. "
-        f"{_way_to_the_gallery(held, held_name)} {_way_to_a_new_one(gallery, used_name)}"
+        f"{_way_to_the_gallery(held, held_name, used_name)} {_way_to_a_new_one(gallery, used_name)}"
     )
 
 
@@ -38,9 +38,11 @@ def _described(held: str, name: str) -> str:
     return f"features of model {held}{f' ({name})' if name else ''}"
 
 
-def _way_to_the_gallery(held: str, name: str) -> str:
+def _way_to_the_gallery(held: str, name: str, used_name: str | None) -> str:
     if held == EXTERNAL:
         return "To use this gallery, give `search_features` and `add_features` features of the same origin."
+    if name == used_name == SHIPPED_NAME:
+        return "To use this gallery, install the release of this package that made it: it shipped another model."
     if name == SHIPPED_NAME:
         return "To use this gallery, load the shipped model: leave out `--model` (`model=None` in Python)."
     if name:

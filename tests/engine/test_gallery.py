@@ -194,6 +194,17 @@ def test_a_snapshot_is_the_same_object_until_something_changes(gallery: Gallery)
     assert second.segments[0] is first.segments[0], "an unchanged segment was opened again"
 
 
+def test_removing_photos_maps_no_segment_again(gallery: Gallery) -> None:
+    """While the old snapshot is in use, each segment mapped twice would take two open files."""
+    add(gallery, 0, 1)
+    (before,) = gallery.snapshot().segments
+    with gallery.writer() as writer:
+        writer.remove(["photo-00000"])
+    (after,) = gallery.snapshot().segments
+    assert after.ids == ("photo-00001",)
+    assert all(new is old for new, old in zip(after.levels, before.levels, strict=True))
+
+
 def test_a_snapshot_does_not_see_later_commits(gallery: Gallery) -> None:
     add(gallery, 0, 1)
     before = gallery.snapshot()
@@ -416,6 +427,12 @@ MINE, SHIPPED = "/my models/a.pt", "shipped"
             MINE,
             ["abc (shipped)", "load the shipped model: leave out `--model`", "{new} --model '/my mo"],
         ),
+        (
+            "abc",
+            SHIPPED,
+            SHIPPED,
+            ["abc (shipped)", "is xyz (shipped)", "install the release of this package", "{new}`."],
+        ),
         ("abc", "", SHIPPED, ["model abc,", "load the model with that fingerprint", "{new}`."]),
         ("abc", MINE, None, ["is xyz:", f"`--model '{MINE}'`", "add them to another gallery"]),
         (
@@ -425,7 +442,14 @@ MINE, SHIPPED = "/my models/a.pt", "shipped"
             [EXTERNAL, "give `search_features` and `add_features` features of the same", "{new}`."],
         ),
     ],
-    ids=["shipped in use", "checkpoint in use", "nameless gallery", "features in use", "gallery of features"],
+    ids=[
+        "shipped in use",
+        "checkpoint in use",
+        "another release",
+        "nameless gallery",
+        "features in use",
+        "gallery of features",
+    ],
 )
 def test_a_gallery_of_another_model_is_refused_with_both_ways_out(
     tmp_path: Path, held: str, held_name: str, used_name: str | None, parts: list[str]

@@ -188,6 +188,14 @@ def test_a_photo_whose_features_cannot_be_stored_is_skipped_and_the_rest_goes_in
     assert distances == pytest.approx({m.id: m.distance for m in again.search(sketches[0])}, rel=1e-3)
 
 
+def test_an_id_is_free_again_after_its_photo_was_skipped(
+    empty: Retriever, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[float], None]
+) -> None:
+    monkeypatch.setattr(ingest, "ENCODE_BATCH", 1)
+    spoil(float("nan"))
+    assert counts(empty.add([RED, Image.new("RGB", (32, 32), "green")], ids=["x", "x"])) == (1, 0, 0, 1)
+
+
 def test_where_no_photo_can_be_stored_no_gallery_is_made(empty: Retriever, spoil: Callable[[float], None]) -> None:
     spoil(float("nan"))
     assert counts(empty.add([RED, RED], ids=["a", "b"])) == (0, 0, 0, 2)

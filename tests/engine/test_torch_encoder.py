@@ -42,21 +42,22 @@ def test_on_a_cpu_nothing_is_touched(before: tuple[str, str]) -> None:
         assert precisions() == before
 
 
-def test_encoders_in_several_threads_do_not_undo_each_others_settings(before: tuple[str, str]) -> None:
-    """Without turns, the second to enter would find, and later restore, the settings of the first."""
+def test_encoders_in_two_threads_take_turns(before: tuple[str, str]) -> None:
+    """Else the first to leave would restore the caller's settings while the second computes."""
+    entered = threading.Event()
     seen: list[tuple[str, str]] = []
 
-    def work() -> None:
-        for _ in range(200):
-            with float32_convolutions(CUDA):
-                seen.append(precisions())
+    def second() -> None:
+        with float32_convolutions(CUDA):
+            entered.set()
+            seen.append(precisions())
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
+    thread = threading.Thread(target=second)
+    with float32_convolutions(CUDA):
         thread.start()
-    for thread in threads:
-        thread.join()
-    assert set(seen) == {("ieee", "ieee")}
+        assert not entered.wait(0.2)
+    thread.join()
+    assert seen == [("ieee", "ieee")]
     assert precisions() == before
 
 
