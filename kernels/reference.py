@@ -6,8 +6,10 @@ w[r, l] = (level_q[r, l] + level_g[r, l]) / 2 * ((region_q[r] + region_g[r]) / 2
 Imports no Triton and nothing of ours.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,21 +30,32 @@ class RegionFeatures(Protocol):
         """[N, R, L]."""
 
 
+def check_features(features: RegionFeatures, role: str) -> None:
+    """Raise `ValueError` unless the shapes fit together: [N, R], [N, R, L] and L tensors [N, R, C_l]."""
+    region, level = tuple(features.region_weights.shape), tuple(features.level_weights.shape)
+    shapes = [tuple(one.shape) for one in features.levels]
+    if (
+        len(region) != 2
+        or level != (*region, len(shapes))
+        or not shapes
+        or any(len(one) != 3 or one[:2] != region for one in shapes)
+    ):
+        raise ValueError(
+            f"inconsistent {role} features: region weights {region}, level weights {level}, levels {shapes}; expected "
+            "[N, R], [N, R, L] and L >= 1 tensors [N, R, C_l]"
+        )
+
+
 def check_pair(query: RegionFeatures, gallery: RegionFeatures, region_weight_power: int) -> None:
     """Raise `ValueError` unless the two sides have the same regions, levels and channels, and p is 1 or 2."""
     if region_weight_power not in (1, 2):
         raise ValueError(f"region_weight_power is {region_weight_power!r}; expected 1 (paper) or 2 (released program)")
-    shapes = [
-        (side.region_weights.shape[1:], side.level_weights.shape[1:], [level.shape[1:] for level in side.levels])
-        for side in (query, gallery)
-    ]
+    check_features(query, "query")
+    check_features(gallery, "gallery")
+    shapes = [[tuple(level.shape[1:]) for level in side.levels] for side in (query, gallery)]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"query and gallery differ in regions, levels or channels: {shapes[0]} and {shapes[1]}")
-    regions, levels = query.level_weights.shape[1:]
-    if shapes[0][0] != (regions,) or len(query.levels) != levels or any(c[0] != regions for c in shapes[0][2]):
         raise ValueError(
-            f"inconsistent features: region weights [N, {shapes[0][0]}], level weights [N, R, L] = {shapes[0][1]}, "
-            f"levels {shapes[0][2]}; expected [N, R], [N, R, L] and L tensors [N, R, C_l]"
+            f"query and gallery differ in regions, levels or channels: levels of [R, C_l] = {shapes[0]} and {shapes[1]}"
         )
 
 
@@ -86,6 +99,14 @@ def sum_channels(values: Tensor) -> Tensor:
     return values[..., 0]
 
 
+def square_root(values: Tensor) -> Tensor:
+    """The correctly rounded root of float64 values, the same bits everywhere.
+
+    That of NumPy on a CPU: PyTorch's comes from a vector library there, and is one unit off now and then.
+    """
+    return torch.from_numpy(np.sqrt(values.detach().numpy())) if values.device.type == "cpu" else values.sqrt()
+
+
 def canonical_terms(query: RegionFeatures, gallery: RegionFeatures, region_weight_power: int = 1) -> Tensor:
     """The weighted contributions w[r, l] || q[r, l] - g[r, l] || of the canonical distance, float64 [Q, G, R, L].
 
@@ -97,7 +118,7 @@ def canonical_terms(query: RegionFeatures, gallery: RegionFeatures, region_weigh
     for region in range(terms.shape[2]):
         for level in range(terms.shape[3]):
             difference = query.levels[level][:, None, region].double() - gallery.levels[level][None, :, region].double()
-            terms[:, :, region, level] *= sum_channels(difference.mul_(difference)).sqrt()
+            terms[:, :, region, level] *= square_root(sum_channels(difference.mul_(difference)))
     return terms
 
 
@@ -108,6 +129,29 @@ def canonical_distance(query: RegionFeatures, gallery: RegionFeatures, region_we
     for index in range(terms.shape[2]):
         total += terms[..., index]
     return total
+
+
+def region_pool(levels: Sequence[Tensor], maps: Tensor) -> tuple[Tensor, ...]:
+    """Mean over the grid of (map r * level l): the region vectors of all levels (spec section 3); differentiable.
+
+    levels: L tensors [B, C_l, h, w] on one grid; maps: [B, R, h, w]. Computed in float32 at least.
+    Returns L tensors [B, R, C_l]. Raises `ValueError` for levels of another batch or grid than the maps'.
+    """
+    check_pool(levels, maps)
+    weights = at_least_float32(maps).flatten(2) / (maps.shape[2] * maps.shape[3])
+    return tuple(weights @ at_least_float32(level).flatten(2).transpose(1, 2) for level in levels)
+
+
+def check_pool(levels: Sequence[Tensor], maps: Tensor) -> None:
+    """Raise `ValueError` unless all levels are [B, C_l, h, w] with the batch and grid of maps [B, R, h, w]."""
+    shapes = [tuple(level.shape) for level in levels]
+    if maps.ndim != 4 or any(len(s) != 4 or (s[0], s[2:]) != (maps.shape[0], tuple(maps.shape[2:])) for s in shapes):
+        raise ValueError(f"maps {tuple(maps.shape)} and levels {shapes}; expected [B, R, h, w] and L x [B, C_l, h, w]")
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """`tensor` itself, or as float32 if its type is narrower."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 class _Float64:

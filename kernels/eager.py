@@ -1,0 +1,70 @@
+"""The eager implementation: plain PyTorch on any device, float32 arithmetic. Slow, and right everywhere."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kernels import reference
+from kernels.blocks import GalleryBlock, heaviest
+from kernels.bounds import direct_error, heaviest_weight, underflow_error
+from kernels.reference import RegionFeatures
+from kernels.rescore import rescore_pairs
+
+__all__ = ["lower_bounds", "nearest_bounds", "pair_distance", "region_pool", "rescore_pairs", "why_not"]
+
+CHUNK_ROWS = 1024
+"""Gallery rows converted to float32 at a time: 42 MB at 10,368 values a row."""
+
+
+def why_not(device: torch.device) -> str | None:
+    """Nothing stands in its way."""
+    return None
+
+
+def pair_distance(query: RegionFeatures, gallery: GalleryBlock, region_weight_power: int) -> Tensor:
+    """Distances of all pairs, float32 [Q, N], from differences: within `direct_error` of the canonical ones."""
+    whole = _Float32(query, slice(None))
+    parts = [whole.region_weights.new_empty((len(whole.region_weights), 0))]
+    for start in range(0, len(gallery), CHUNK_ROWS):
+        rows = _Float32(gallery, slice(start, start + CHUNK_ROWS))
+        distance = reference.pair_distance(whole, rows, region_weight_power)
+        assert isinstance(distance, Tensor)
+        parts.append(distance)
+    return torch.cat(parts, 1)
+
+
+def lower_bounds(query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> Tensor:
+    """Float32 [Q, N], never above the canonical distance; 0 where the distance overflowed."""
+    distance = pair_distance(query, block, region_weight_power)
+    channels, regions = [level.shape[2] for level in query.levels], query.region_weights.shape[1]
+    sides = [block.heaviest, heaviest(query)]
+    underflow = underflow_error(channels, regions, heaviest_weight(sides, region_weight_power))
+    lower = distance.double() / (1 + direct_error(channels, regions)) - underflow
+    # Rounded to float32 it may come out up to 2^-24 larger: 2^-23 off covers it.
+    return torch.where(distance.isfinite(), lower * (1 - 2.0**-23), 0).clamp_min(0).float()
+
+
+def nearest_bounds(
+    query: RegionFeatures, block: GalleryBlock, count: int, region_weight_power: int, limits: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The `count` smallest lower bounds of live rows, ascending: float32 and rows int64; `limits` aren't used."""
+    lower = lower_bounds(query, block, region_weight_power)
+    if block.live is not None:
+        lower = lower.masked_fill(~block.live, torch.inf)
+    values, rows = lower.topk(count, largest=False)
+    return values, rows
+
+
+def region_pool(levels: Sequence[Tensor], maps: Tensor) -> tuple[Tensor, ...]:
+    """Mean over the grid of (map r * level l), L x float32 [B, R, C_l]."""
+    return reference.region_pool(levels, maps)
+
+
+class _Float32:
+    """Some rows of features, in float32, which holds the narrower types exactly."""
+
+    def __init__(self, features: RegionFeatures, rows: slice) -> None:
+        self.levels = tuple(level[rows].float() for level in features.levels)
+        self.region_weights = features.region_weights[rows].float()
+        self.level_weights = features.level_weights[rows].float()
