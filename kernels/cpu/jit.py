@@ -1,0 +1,48 @@
+"""How the kernels of this package are compiled: by numba, at their first call, kept on disk for the next process."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+ANY_ORDER = {"reassoc", "contract", "nsz"}
+
+
+def kernel(function: Function) -> Function:
+    """Compile without the GIL, IEEE arithmetic in the order written: no fused multiply-add, no reassociation."""
+    return _compiled(function)
+
+
+def any_order(function: Function) -> Function:
+    """As `kernel`, but sums may be taken in any order and multiply-adds fused: for results whose bound covers that."""
+    return _compiled(function, fastmath=ANY_ORDER)
+
+
+def part(function: Function) -> Function:
+    """A part of `any_order` kernels, always inlined: a call would copy every field of every argument."""
+    return _compiled(function, fastmath=ANY_ORDER, forceinline=True)
+
+
+def _compiled(function: Function, **options: Any) -> Function:
+    def compiled(keep: bool) -> Any:
+        return numba.njit(nogil=True, cache=keep, error_model="numpy", **options)(function)
+
+    try:
+        dispatcher = compiled(keep=True)
+        # Numba notices a change of the function's own file; parts of it, inlined, live in other files.
+        dispatcher._cache._cache_file._source_stamp = _sources()
+        return dispatcher  # type: ignore[no-any-return]
+    except (RuntimeError, AttributeError):
+        # No folder can be written, neither beside the module nor the user's cache, or another numba keeps its cache
+        # otherwise: compile every time.
+        return compiled(keep=False)  # type: ignore[no-any-return]
+
+
+@cache
+def _sources() -> tuple[tuple[str, int, int], ...]:
+    """What changes whenever a file of this package does."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
