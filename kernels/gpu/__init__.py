@@ -1,0 +1,31 @@
+"""Triton kernels for NVIDIA GPUs: an implementation of `kernels.dispatch.Implementation`.
+
+Triton is imported with the first operation that is used; `why_not` needs none.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from kernels.gpu.availability import why_not
+
+if TYPE_CHECKING:
+    from kernels.gpu.matrix import lower_bounds, pair_distance
+    from kernels.gpu.nearest import nearest_bounds
+    from kernels.gpu.pool import region_pool
+    from kernels.rescore import rescore_pairs
+
+__all__ = ["lower_bounds", "nearest_bounds", "pair_distance", "region_pool", "rescore_pairs", "why_not"]
+
+_HOME = {
+    "lower_bounds": "kernels.gpu.matrix",
+    "nearest_bounds": "kernels.gpu.nearest",
+    "pair_distance": "kernels.gpu.matrix",
+    "region_pool": "kernels.gpu.pool",
+    "rescore_pairs": "kernels.rescore",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
