@@ -36,18 +36,13 @@ class Implementation(Protocol):
     def lower_bounds(self, query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> Tensor:
         """Float32 [Q, N], dead rows too: never above the canonical distance, whatever overflows, and never NaN."""
 
-    def nearest_bounds(
-        self,
-        query: RegionFeatures,
-        block: GalleryBlock,
-        count: int,
-        region_weight_power: int,
-        limits: Tensor | None = None,
+    def smallest_bounds(
+        self, query: RegionFeatures, blocks: Sequence[GalleryBlock], count: int, region_weight_power: int
     ) -> tuple[Tensor, Tensor]:
-        """The `count` (<= live rows) smallest lower bounds of live rows, ascending: float32 and rows int64 [Q, count].
+        """The `count` (<= live rows of all blocks) smallest lower bounds of live rows, ascending.
 
-        No live row left out has a lower bound below the largest returned.
-        limits: float32 [Q]. Rows whose bound is above may be left out; in their places are infinity and any row.
+        Float32 and int64 [Q, count], rows numbered over all blocks, one block after the other. No live row left out has
+        a lower bound below the largest returned.
         """
 
     def rescore_pairs(

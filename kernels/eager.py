@@ -8,10 +8,11 @@ from torch import Tensor
 from kernels import reference
 from kernels.blocks import GalleryBlock, heaviest
 from kernels.bounds import direct_error, heaviest_weight, underflow_error
+from kernels.merge import over_blocks
 from kernels.reference import RegionFeatures
 from kernels.rescore import rescore_pairs
 
-__all__ = ["lower_bounds", "nearest_bounds", "pair_distance", "region_pool", "rescore_pairs", "why_not"]
+__all__ = ["lower_bounds", "pair_distance", "region_pool", "rescore_pairs", "smallest_bounds", "why_not"]
 
 CHUNK_ROWS = 1024
 """Gallery rows converted to float32 at a time: 42 MB at 10,368 values a row."""
@@ -45,10 +46,16 @@ def lower_bounds(query: RegionFeatures, block: GalleryBlock, region_weight_power
     return torch.where(distance.isfinite(), lower * (1 - 2.0**-23), 0).clamp_min(0).float()
 
 
-def nearest_bounds(
-    query: RegionFeatures, block: GalleryBlock, count: int, region_weight_power: int, limits: Tensor | None = None
+def smallest_bounds(
+    query: RegionFeatures, blocks: Sequence[GalleryBlock], count: int, region_weight_power: int
 ) -> tuple[Tensor, Tensor]:
-    """The `count` smallest lower bounds of live rows, ascending: float32 and rows int64; `limits` aren't used."""
+    """The `count` smallest lower bounds of live rows of all blocks, ascending: float32 and rows int64 [Q, count]."""
+    return over_blocks(_nearest_bounds, query, blocks, count, region_weight_power)
+
+
+def _nearest_bounds(
+    query: RegionFeatures, block: GalleryBlock, count: int, region_weight_power: int, limits: Tensor | None
+) -> tuple[Tensor, Tensor]:
     lower = lower_bounds(query, block, region_weight_power)
     if block.live is not None:
         lower = lower.masked_fill(~block.live, torch.inf)

@@ -58,9 +58,8 @@ def nearest(
     if k >= total:
         everything = torch.cat(_live_rows(blocks))
         return [_cut(chosen, query, number, blocks, everything, k, region_weight_power) for number in range(queries)]
-    lower, rows = _smallest_bounds(chosen, query, blocks, min(total, k + spare(k)), region_weight_power)
-    owner = torch.arange(queries, device=device).repeat_interleave(rows.shape[1])
-    distance = chosen.rescore_pairs(query, owner, blocks, rows.flatten(), region_weight_power).view_as(rows)
+    lower, rows = chosen.smallest_bounds(query, blocks, min(total, k + spare(k)), region_weight_power)
+    distance = _rescored(chosen, query, blocks, lower, rows, k, region_weight_power)
     order = _by_distance_then_row(distance, rows)
     distance, rows = distance.gather(1, order), rows.gather(1, order)
     limit = distance[:, k - 1]
@@ -73,29 +72,30 @@ def nearest(
     return found
 
 
+def _rescored(
+    chosen: Implementation,
+    query: RegionFeatures,
+    blocks: Sequence[GalleryBlock],
+    lower: Tensor,
+    rows: Tensor,
+    k: int,
+    power: int,
+) -> Tensor:
+    """Canonical distances of the candidates, [Q, K]; infinity for those that k others keep from the answer."""
+    distance = torch.full(rows.shape, torch.inf, dtype=torch.float64, device=rows.device)
+    owner = torch.arange(len(rows), device=rows.device)[:, None].expand_as(rows)
+    first = chosen.rescore_pairs(query, owner[:, :k].flatten(), blocks, rows[:, :k].flatten(), power)
+    distance[:, :k] = first.view(len(rows), k)
+    # With sharp bounds few of the spare ones are left.
+    open_ = lower.double() <= distance[:, :k].amax(1, keepdim=True)
+    open_[:, :k] = False
+    distance[open_] = chosen.rescore_pairs(query, owner[open_], blocks, rows[open_], power)
+    return distance
+
+
 def spare(k: int) -> int:
     """Rows kept beyond k, so that the bounds' slack seldom leaves a query open."""
     return 8 + k // 8
-
-
-def _smallest_bounds(
-    chosen: Implementation, query: RegionFeatures, blocks: Sequence[GalleryBlock], count: int, power: int
-) -> tuple[Tensor, Tensor]:
-    """The `count` rows with the smallest lower bounds over all blocks: (float32 [Q, count], rows int64), ascending."""
-    lower = torch.empty((query.region_weights.shape[0], 0), device=query.region_weights.device)
-    rows, first = lower.long(), 0
-    limits = None
-    for block in blocks:
-        if block.live_count:
-            found, where = chosen.nearest_bounds(query, block, min(count, block.live_count), power, limits)
-            lower, rows = torch.cat((lower, found), 1), torch.cat((rows, where + first), 1)
-            if lower.shape[1] > count:
-                lower, order = lower.topk(count, largest=False)
-                rows = rows.gather(1, order)
-            limits = lower.amax(1) if lower.shape[1] == count else None
-        first += len(block)
-    lower, order = lower.sort(1)
-    return lower, rows.gather(1, order)
 
 
 def _within(

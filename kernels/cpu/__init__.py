@@ -9,12 +9,12 @@ import platform
 import torch
 
 from kernels.cpu.direct import lower_bounds, pair_distance
-from kernels.cpu.nearest import nearest_bounds
+from kernels.cpu.nearest import smallest_bounds
 from kernels.cpu.rescore import rescore_pairs
 from kernels.cpu.vnni import host_features
 from kernels.reference import region_pool
 
-__all__ = ["lower_bounds", "nearest_bounds", "pair_distance", "region_pool", "rescore_pairs", "why_not"]
+__all__ = ["lower_bounds", "pair_distance", "region_pool", "rescore_pairs", "smallest_bounds", "why_not"]
 
 
 def why_not(device: torch.device) -> str | None:

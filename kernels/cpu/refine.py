@@ -4,6 +4,9 @@ A level's sharp part replaces its rough one; most doubts end with the first leve
 vectors are never read.
 """
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,62 +19,80 @@ from kernels.cpu.smallest import smallest
 from kernels.cpu.threads import over
 from kernels.reference import RegionFeatures
 
+Both = tuple[Rows, Rows, int, float, float]
+"""Queries, rows, p, and what `lowered` needs."""
+RUN_PAIRS = 16
+"""Single pairs that a thread takes at a time."""
 TILE_ROWS, TILE_QUERIES = 32, 64
 """Rows and queries whose vectors of one region and level stay in the second cache together: 0.5 MB at 1664 channels."""
 
 
 def smallest_refined(
-    query: RegionFeatures, block: GalleryBlock, rough: Rough, count: int, region_weight_power: int
+    query: RegionFeatures, blocks: Sequence[GalleryBlock], roughs: Sequence[Rough], count: int, region_weight_power: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The `count` smallest sharp lower bounds of each query, ascending: float32 and rows int64 [Q, count].
 
-    rough: its bounds are overwritten; infinity for rows that don't count. Where fewer do, infinity and -1 at the end.
+    roughs: of each block; their bounds are overwritten; infinity for rows that don't count.
     The sharp bounds of the rows with the `count` smallest rough ones give a limit. A row whose bound is above it can't
     be among the smallest; all others are made sharp.
     """
-    ours, theirs = Held(query, as_float32=True), held(block)
-    slack = Slack(query, block, region_weight_power)
-    both = (ours.rows, theirs.rows, region_weight_power, slack.factor, slack.absolute)
-    bounds, parts = rough
-    queries = len(bounds)
-    _, seeds = smallest(bounds, count)
-    sharp = np.empty(seeds.shape, np.float32)
-    over(queries, 1, lambda first, last: _sharpen_seeds(*both, seeds, first, last, bounds, sharp))
-    limits = sharp.max(1)
+    if not any(rough.parts.size for rough in roughs):
+        return smallest(_joined(roughs), count)
+    ours = Held(query, as_float32=True)
+    limits, seeds = smallest(_joined(roughs), count)
+    queries, first = len(seeds), 0
     # Few queries doubt few rows: longer runs, so that the next doubtful row is mostly of the same run.
     step = TILE_ROWS * max(1, TILE_QUERIES // (2 * queries))
-    over(len(block), step, lambda first, last: _sharpen(*both, limits, first, last, bounds, parts))
-    owner, place = np.nonzero(seeds >= 0)
-    bounds[owner, seeds[owner, place]] = sharp[owner, place]
-    return smallest(bounds, count)
+    doubtful = []
+    for block, rough in zip(blocks, roughs, strict=True):
+        if rough.parts.size:
+            slack = Slack(query, block, region_weight_power)
+            both: Both = (ours.rows, held(block).rows, region_weight_power, slack.factor, slack.absolute)
+            owner, place = np.nonzero((seeds >= first) & (seeds < first + len(block)))
+            within = seeds[owner, place] - first
+            sharp = np.empty(len(owner), np.float32)
+            over(len(owner), RUN_PAIRS, partial(_sharpen_pairs, *both, owner, within, sharp))
+            sharp = np.maximum(sharp, rough.bounds[owner, within])
+            limits[owner, place] = sharp
+            doubtful.append((both, rough, len(block), owner, within, sharp))
+            rough.bounds[owner, within] = np.inf  # done with
+        first += len(block)
+    limit = limits.max(1)
+    for both, rough, size, owner, within, sharp in doubtful:
+        over(size, step, partial(_sharpen_run, both, limit, rough))
+        rough.bounds[owner, within] = sharp
+    return smallest(_joined(roughs), count)
+
+
+def _joined(roughs: Sequence[Rough]) -> NDArray[np.float32]:
+    """The bounds of all blocks side by side."""
+    return roughs[0].bounds if len(roughs) == 1 else np.concatenate([rough.bounds for rough in roughs], 1)
+
+
+def _sharpen_run(both: Both, limit: NDArray[np.float32], rough: Rough, first: int, last: int) -> None:
+    _sharpen(*both, limit, first, last, rough.bounds, rough.parts)
 
 
 @any_order
-def _sharpen_seeds(
+def _sharpen_pairs(
     query: Rows,
     gallery: Rows,
     power: int,
     factor: float,
     absolute: float,
-    seeds: NDArray[np.int64],
+    owner: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    sharp: NDArray[np.float32],
     first: int,
     last: int,
-    bounds: NDArray[np.float32],
-    sharp: NDArray[np.float32],
 ) -> None:
-    """Sharp bounds of the seeds of some queries, whose rough ones become infinite."""
-    for q in range(first, last):
-        for i in range(seeds.shape[1]):
-            g = seeds[q, i]
-            if g < 0:
-                sharp[q, i] = np.inf
-                continue
-            total = np.float32(0)
-            for level in range(len(gallery.base)):
-                for r in range(gallery.region_weights.shape[1]):
-                    total += term(query, gallery, power, q, g, r, level)
-            sharp[q, i] = max(bounds[q, g], lowered(total, factor, absolute))
-            bounds[q, g] = np.inf
+    """Sharp bounds of pairs first to last, query `owner[i]` and row `rows[i]`."""
+    for i in range(first, last):
+        total = np.float32(0)
+        for level in range(len(gallery.base)):
+            for r in range(gallery.region_weights.shape[1]):
+                total += term(query, gallery, power, owner[i], rows[i], r, level)
+        sharp[i] = lowered(total, factor, absolute)
 
 
 @any_order

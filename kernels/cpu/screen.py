@@ -52,7 +52,8 @@ RUN_TILES = 8
 class Rough(NamedTuple):
     """Lower bounds of the canonical distances of Q queries and N rows, and what each level adds to them.
 
-    bounds: float32 [Q, N], at most the sum of parts. parts: float32 [L, Q, N], lower bounds of a level's terms.
+    bounds: float32 [Q, N], at most the sum of parts. parts: float32 [L, Q, N], lower bounds of a level's terms; empty
+    for bounds that are sharp.
     """
 
     bounds: NDArray[np.float32]

@@ -10,18 +10,18 @@ from kernels.gpu.availability import why_not
 
 if TYPE_CHECKING:
     from kernels.gpu.matrix import lower_bounds, pair_distance
-    from kernels.gpu.nearest import nearest_bounds
+    from kernels.gpu.nearest import smallest_bounds
     from kernels.gpu.pool import region_pool
     from kernels.rescore import rescore_pairs
 
-__all__ = ["lower_bounds", "nearest_bounds", "pair_distance", "region_pool", "rescore_pairs", "why_not"]
+__all__ = ["lower_bounds", "pair_distance", "region_pool", "rescore_pairs", "smallest_bounds", "why_not"]
 
 _HOME = {
     "lower_bounds": "kernels.gpu.matrix",
-    "nearest_bounds": "kernels.gpu.nearest",
     "pair_distance": "kernels.gpu.matrix",
     "region_pool": "kernels.gpu.pool",
     "rescore_pairs": "kernels.rescore",
+    "smallest_bounds": "kernels.gpu.nearest",
 }
 
 

@@ -12,6 +12,7 @@ The host waits for the GPU once a launch, to learn if a list overflowed; not whe
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from torch import Tensor
 from kernels.blocks import GalleryBlock
 from kernels.gpu.matrix import BoundsLauncher, bounds_launcher
 from kernels.gpu.operands import Appended, Matrix
+from kernels.merge import over_blocks
 from kernels.reference import RegionFeatures
 
 TILE_VALUES = 1 << 23
@@ -29,6 +31,13 @@ GROWTH = 3
 
 NOTHING = 0x7F800000_FFFFFFFF
 """The key of no row: its bound is infinity, behind all others."""
+
+
+def smallest_bounds(
+    query: RegionFeatures, blocks: Sequence[GalleryBlock], count: int, region_weight_power: int
+) -> tuple[Tensor, Tensor]:
+    """The `count` smallest lower bounds of live rows of all blocks, ascending: float32 and rows int64 [Q, count]."""
+    return over_blocks(nearest_bounds, query, blocks, count, region_weight_power)
 
 
 def nearest_bounds(

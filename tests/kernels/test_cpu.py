@@ -306,11 +306,11 @@ def test_the_screen_is_sharp_for_far_queries_too() -> None:
 @pytest.mark.usefixtures("sparse")
 @pytest.mark.parametrize("queries", [1, 5])
 @pytest.mark.parametrize("name", HARD)
-def test_nearest_bounds_leave_no_smaller_one_out(name: str, queries: int) -> None:
+def test_smallest_bounds_leave_no_smaller_one_out(name: str, queries: int) -> None:
     query, gallery = HARD[name]
     live = torch.arange(len(gallery.region_weights)) % 3 > 0
     block = GalleryBlock.of(gallery, live)
-    bounds, rows = cpu.nearest_bounds(query[:queries], block, 20, 1)
+    bounds, rows = cpu.smallest_bounds(query[:queries], [block], 20, 1)
     exact = canonical_distance(query[:queries], gallery)
     assert (bounds.diff(dim=1) >= 0).all()
     assert (bounds.double() <= exact.gather(1, rows)).all()
@@ -339,7 +339,7 @@ def test_refining_finds_the_smallest_whatever_the_rough_bounds(queries: int) -> 
     )
     parts = (levels * torch.rand(levels.shape, generator=generator) * 0.999).float()
     rough = Rough((parts.sum(0) * (1 - 2.0**-20)).numpy(), parts.numpy())
-    bounds, rows = smallest_refined(query, block, rough, 11, 1)
+    bounds, rows = smallest_refined(query, [block], [rough], 11, 1)
     assert np.allclose(bounds, sharp.sort(dim=1).values[:, :11], rtol=1e-4)
     assert np.allclose(sharp.gather(1, torch.from_numpy(rows)), bounds, rtol=1e-4)
     assert (torch.from_numpy(rough.bounds) <= canonical_distance(query, gallery)).all()

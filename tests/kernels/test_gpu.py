@@ -138,7 +138,7 @@ def test_pair_distance_is_within_its_bound_of_the_canonical_one(dtype: str, devi
 def test_nearest_bounds_are_the_smallest_by_bound_and_row(kind: str, small_tiles: None, device: torch.device) -> None:
     query, gallery = drawn(Case(3, 300, 1, "fp16", kind), device)
     block = GalleryBlock.of(gallery, gallery.live)
-    lower, rows = gpu.nearest_bounds(query, block, 5, 1)
+    lower, rows = nearest.nearest_bounds(query, block, 5, 1)
     expected, expected_rows = by_bound_then_row(gpu.lower_bounds(query, block, 1), gallery.live, 5)
     assert torch.equal(lower, expected)
     assert torch.equal(rows, expected_rows)
@@ -149,7 +149,7 @@ def test_rows_up_to_the_limits_are_kept(small_tiles: None, device: torch.device)
     query, gallery = drawn(Case(3, 300, 1, "fp16", "centred"), device)
     block = GalleryBlock.of(gallery)
     expected, expected_rows = by_bound_then_row(gpu.lower_bounds(query, block, 1), None, 5)
-    lower, rows = gpu.nearest_bounds(query, block, 5, 1, limits=expected[:, 2].contiguous())
+    lower, rows = nearest.nearest_bounds(query, block, 5, 1, limits=expected[:, 2].contiguous())
     assert torch.equal(lower[:, :3], expected[:, :3])
     assert torch.equal(rows[:, :3], expected_rows[:, :3])
     assert lower[:, 3:].isinf().all()
@@ -172,7 +172,7 @@ def test_a_list_that_overflows_changes_nothing(
         return keys
 
     monkeypatch.setattr(nearest, "_below", watched)
-    lower, rows = gpu.nearest_bounds(query, block, 5, 1)
+    lower, rows = nearest.nearest_bounds(query, block, 5, 1)
     expected, expected_rows = by_bound_then_row(gpu.lower_bounds(query, block, 1), None, 5)
     assert torch.equal(lower, expected)
     assert torch.equal(rows, expected_rows)
@@ -220,7 +220,7 @@ def test_an_empty_side_gives_an_empty_matrix(queries: int, rows: int, device: to
     query, block = query[:queries].to(device), GalleryBlock.of(gallery[:rows])
     assert gpu.pair_distance(query, block, 1).shape == (len(query), rows)
     assert gpu.lower_bounds(query, block, 1).shape == (len(query), rows)
-    assert gpu.nearest_bounds(query, block, 0, 1)[1].shape == (len(query), 0)
+    assert nearest.nearest_bounds(query, block, 0, 1)[1].shape == (len(query), 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
