@@ -90,14 +90,18 @@ def _local_losses(
     return instance, region
 
 
-def map_similarity(maps: Tensor) -> Tensor:
-    """Mean cosine of the maps [B, R, h, w] of different regions; ours, see `TrainOptions.separate_steps`."""
-    regions = maps.shape[1]
-    if regions == 1:
-        return maps.new_zeros(())
-    directions = torch.nn.functional.normalize(maps.flatten(2), dim=2)
-    cosines = directions @ directions.transpose(1, 2)
-    return (cosines.sum((1, 2)) - regions).mean() / (regions * (regions - 1))
+def bands(count: int, height: int) -> Tensor:
+    """How much of each of `height` rows lies in each of `count` equal bands, from the top, [count, height] in 0..1."""
+    edges = torch.arange(count + 1) * (height / count)
+    top = torch.arange(height)[None]
+    return (torch.minimum(top + 1, edges[1:, None]) - torch.maximum(top, edges[:-1, None])).clamp_min(0)
+
+
+def band_mismatch(maps: Tensor) -> Tensor:
+    """1 minus the mean cosine of maps [B, R, h, w] and R lying bands; ours, see `TrainOptions.separate_steps`."""
+    rows = bands(maps.shape[1], maps.shape[2]).to(maps)
+    targets = rows[:, :, None].expand(maps.shape[1:]).flatten(1)
+    return 1 - torch.nn.functional.cosine_similarity(maps.flatten(2), targets[None], dim=2).mean()
 
 
 def lama_overlap(maps: Tensor) -> Tensor:

@@ -23,9 +23,9 @@ class TrainOptions:
     warmup_steps: int = 50
     """Steps over which the learning rates rise; 1 for none."""
     separate_steps: int = 60
-    """Steps before the first epoch that drive the regions' maps apart by their cosine alone. LAMA's penalty keeps equal
-    maps equal: where maps nearly agree it presses hardest on the highest, so they close up; once they are apart, it
-    keeps them so."""
+    """Steps before the first epoch that give each region a lying band of the image. LAMA's penalty keeps equal maps
+    equal: where maps nearly agree it presses hardest on the highest, so they close up; once they are apart, it keeps
+    them so. Bands, because together they see the whole object, in a product's own order of parts."""
     separate_lr: float = 2e-3
     average: float = 0.99
     """Decay of the running average of the weights, which is what is validated and kept."""

@@ -18,7 +18,7 @@ from mlrm.datasets import PairDataset
 from mlrm.errors import ConfigError, TrainingError
 from mlrm.features import Features
 from mlrm.images import load_image
-from mlrm.losses import map_similarity, mlrm_losses
+from mlrm.losses import band_mismatch, mlrm_losses
 from mlrm.model import MLRM, Domain, Network
 from mlrm.regions import CAMA
 from mlrm.run_record import digest_data, require_same_data
@@ -85,7 +85,7 @@ class Trainer:
         trunk: list[nn.Parameter] = []
         for network in self.model.networks:
             if self.options.freeze_early:
-                frozen |= _early_parameters(cast(Network, network).trunk, self.model.config.image_size)
+                frozen |= early_parameters(cast(Network, network).trunk, self.model.config.image_size)
             pretrained = (p for module in _pretrained(cast(Network, network)) for p in module.parameters())
             trunk += [p for p in pretrained if p not in frozen]
         for parameter in frozen:
@@ -161,7 +161,7 @@ class Trainer:
         return {name: value.item() for name, value in losses.items()}
 
     def _separate(self) -> None:
-        """Give every region a place of its own to start from; changes the region extraction alone."""
+        """Give every region a lying band of the image to start from; changes the region extraction alone."""
         self._train_mode()
         networks = [cast(Network, network) for network in self.model.networks]
         for network in networks:
@@ -169,9 +169,9 @@ class Trainer:
         optimizer = torch.optim.AdamW((p for n in networks for p in n.regions.parameters()), self.options.separate_lr)
         for step, batch in enumerate(self._batches(self.options.separate_steps), 1):
             (_, sketch_maps), (_, photo_maps) = self._extract(*batch)
-            similarity = map_similarity(sketch_maps.float()) + map_similarity(photo_maps.float())
+            mismatch = band_mismatch(sketch_maps.float()) + band_mismatch(photo_maps.float())
             self.model.zero_grad(set_to_none=True)
-            similarity.backward()  # type: ignore[no-untyped-call]
+            mismatch.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             self.progress("separate regions", step, self.options.separate_steps)
 
@@ -286,7 +286,7 @@ def _line(row: dict[str, float], epochs: int) -> str:
     return ", ".join(parts)
 
 
-def _early_parameters(trunk: Trunk, image_size: int) -> set[nn.Parameter]:
+def early_parameters(trunk: Trunk, image_size: int) -> set[nn.Parameter]:
     """The parameters that maps of levels 0 and 1 depend on, found by asking for their gradients."""
     parameters = list(trunk.parameters())
     was_training = trunk.training

@@ -21,14 +21,21 @@ T = TypeVar("T")
 
 FLIPPED = 0.5
 """Share of pairs that are mirrored."""
+EARLY_CHUNK = 8
+"""Images that frozen early stages take at once: their large maps then stay in a CPU's cache (0.64 s for 64 images on 2
+cores, 1.2 s at once)."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """One product: every photo and every sketch of it, as numbers into `TrainingPairs.images`."""
+    """One product: every photo and every sketch of it, as numbers into `TrainingPairs.images`.
+
+    weight: how often it is drawn, compared with others.
+    """
 
     photos: list[int]
     sketches: list[int]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,12 @@ class TrainingPairs:
         self.files: dict[str, list[str]] = {}
         """The images' names within their data sets, by category."""
 
-    def add(self, dataset: PairDataset, category: str, progress: Progress | None = None) -> list[ImageError]:
+    def add(
+        self, dataset: PairDataset, category: str, progress: Progress | None = None, weight: float = 1.0
+    ) -> list[ImageError]:
         """Decode a data set into a category; a product whose photo's key is there already gains views of it.
+
+        weight: how often its new products are drawn, compared with others.
 
         Returns one error for each image that can't be used; with any, nothing of the data set is added.
         """
@@ -63,7 +74,7 @@ class TrainingPairs:
         if errors:
             return errors
         identities = self.categories.setdefault(category, {})
-        own = [identities.setdefault(key, Identity([], [])) for key in dataset.keys]
+        own = [identities.setdefault(key, Identity([], [], weight)) for key in dataset.keys]
         first = len(self.images)
         for number, identity in enumerate(own, first):
             identity.photos.append(number)
@@ -88,11 +99,13 @@ class TrainingPairs:
 
     def batches(self, batch: int, rng: np.random.Generator) -> Iterator[tuple[list[Draw], list[Draw]]]:
         """Endless batches: sketches and photos of up to `batch` distinct products of one category, in pairs."""
-        names = list(self.categories)
-        sizes = np.array([len(self.categories[name]) for name in names], float)
+        categories = [list(identities.values()) for identities in self.categories.values()]
+        weights = [np.array([identity.weight for identity in identities]) for identities in categories]
+        totals = np.array([each.sum() for each in weights])
         while True:
-            identities = list(self.categories[names[rng.choice(len(names), p=sizes / sizes.sum())]].values())
-            chosen = rng.choice(len(identities), min(batch, len(identities)), replace=False)
+            category = rng.choice(len(categories), p=totals / totals.sum())
+            identities, chance = categories[category], weights[category] / totals[category]
+            chosen = rng.choice(len(identities), min(batch, len(identities)), replace=False, p=chance)
             sketches, photos = [], []
             for identity in (identities[i] for i in chosen):
                 flipped = bool(rng.random() < FLIPPED)
@@ -119,8 +132,13 @@ class AugmentedImages:
 
     def early(self, images: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
         """Maps of levels 0 and 1 of a prepared batch."""
-        with torch.set_grad_enabled(not self.freeze_early):
-            return _early(self.model, images.to(self.device), domain)
+        images = images.to(self.device)
+        if not self.freeze_early:
+            return _early(self.model, images, domain)
+        with torch.no_grad():
+            chunks = torch.split(images, EARLY_CHUNK if self.device.type == "cpu" else len(images))
+            level0, level1 = zip(*(_early(self.model, chunk, domain) for chunk in chunks), strict=True)
+            return torch.cat(level0), torch.cat(level1)
 
 
 class CachedEarlyMaps:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from functools import cache
-from itertools import permutations, product
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mlrm import MLRM, Features, MLRMConfig
-from mlrm.losses import cama_overlap, lama_overlap, map_similarity, mlrm_losses
+from mlrm.losses import band_mismatch, bands, cama_overlap, lama_overlap, mlrm_losses
 
 PAIRS = 3
 LOSSES = ("gtrp_in", "gtrp_rn", "ltrp_in", "ltrp_rn", "overlap_sketch", "overlap_photo")
@@ -211,23 +211,20 @@ def test_overlap_penalties_are_what_the_specification_says(regions: int) -> None
     assert cama_overlap(maps).item() == pytest.approx(looped_cama_overlap(maps), rel=1e-12)
 
 
-@pytest.mark.parametrize("regions", [2, 3, 5])
-def test_similarity_is_the_mean_cosine_of_different_regions(regions: int) -> None:
-    maps = torch.rand(2, regions, 7, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(regions))
-    cosines = [
-        sum(a * b for a, b in zip(one, other, strict=True)) / (math.hypot(*one) * math.hypot(*other))
-        for image in maps.flatten(2).tolist()
-        for one, other in permutations(image, 2)
-    ]
-    assert map_similarity(maps).item() == pytest.approx(sum(cosines) / len(cosines), rel=1e-12)
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_bands_are_equal_and_cover_every_row_once_from_the_top(count: int) -> None:
+    shares = bands(count, 8)
+    torch.testing.assert_close(shares.sum(0), torch.ones(8))
+    torch.testing.assert_close(shares.sum(1), torch.full((count,), 8 / count))
+    middles = (shares @ torch.arange(8.0)).tolist()
+    assert middles == sorted(middles)
 
 
-def test_similarity_goes_from_0_for_maps_apart_to_1_for_equal_ones() -> None:
-    maps = torch.zeros(1, 2, 7, 7, dtype=torch.float64)
-    maps[0, 0, :3] = maps[0, 1, 4:] = 1
-    assert map_similarity(maps).item() == pytest.approx(0, abs=1e-15)
-    assert map_similarity(maps[:, [0, 0]]).item() == pytest.approx(1)
-    assert map_similarity(maps[:, :1]) == 0  # one region has no other
+@pytest.mark.parametrize("regions", [1, 2, 3])
+def test_the_mismatch_goes_from_0_for_bands_to_1_for_maps_elsewhere(regions: int) -> None:
+    maps = bands(regions, 7).double()[None, :, :, None].expand(2, -1, -1, 8)
+    assert band_mismatch(0.5 * maps).item() == pytest.approx(0, abs=1e-12)
+    assert band_mismatch((maps == 0).double()).item() == pytest.approx(1)
 
 
 def test_regions_that_share_no_cell_do_not_overlap() -> None:

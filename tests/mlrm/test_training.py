@@ -25,12 +25,13 @@ from mlrm import MLRM, MLRMConfig
 from mlrm.checkpoint import load, load_training, save
 from mlrm.datasets import read_pairs, split_validation
 from mlrm.errors import ConfigError, DatasetError, ImageError, TrainingError
-from mlrm.losses import map_similarity
-from mlrm.train import _next_step, _read, main
+from mlrm.losses import band_mismatch
+from mlrm.train import _next_step, main
 from mlrm.train_options import TrainOptions
 from mlrm.trainer import Trainer
+from mlrm.training_data import read_training
 from mlrm.training_log import TrainingLog
-from mlrm.training_pairs import CachedEarlyMaps, Draw, TrainingPairs, prefetched
+from mlrm.training_pairs import EARLY_CHUNK, AugmentedImages, CachedEarlyMaps, Draw, TrainingPairs, prefetched
 from mlrm.transforms import PairAugment
 
 SIDE = 224
@@ -327,23 +328,23 @@ def test_an_infinite_loss_stops_training_before_it_reaches_the_weights(data: Pat
     assert not (tmp_path / "last.pt").exists()
 
 
-# Driving regions apart
+# Giving regions their places
 
 
-def test_separation_changes_the_region_extraction_alone_and_drives_maps_apart(data: Path, tmp_path: Path) -> None:
+def test_separation_changes_the_region_extraction_alone_and_moves_maps_to_bands(data: Path, tmp_path: Path) -> None:
     trainer = trainer_of(data, tmp_path, replace(OPTIONS, separate_steps=12, separate_lr=5e-3))
     trainer.source = trainer._source()
     images = torch.rand(4, 3, SIDE, SIDE)
 
-    def similarity() -> float:
+    def mismatch() -> float:
         with torch.no_grad():
             maps = trainer.model.eval()(images).maps
         assert maps is not None
-        return float(map_similarity(maps))
+        return float(band_mismatch(maps))
 
-    before, at_first = snapshot(trainer.model), similarity()
+    before, at_first = snapshot(trainer.model), mismatch()
     trainer._separate()
-    assert similarity() < at_first
+    assert mismatch() < at_first
     parameters = {name for name, _ in trainer.model.named_parameters()}
     touched = changed(trainer.model, before) & parameters
     assert touched
@@ -460,6 +461,18 @@ def test_a_batch_stays_within_a_category(data: Path, tmp_path: Path) -> None:
     assert seen == {0, 1}
 
 
+def test_products_are_drawn_as_often_as_they_weigh(data: Path, tmp_path: Path) -> None:
+    pairs = drawn_pairs(data)
+    real = {n for identity in pairs.categories["boxes"].values() for n in identity.photos}
+    pairs.add(read_pairs(draw_pairs(tmp_path, ["x", "y", "z"]), "train"), "boxes", weight=0.1)
+    assert [identity.weight for identity in pairs.categories["boxes"].values()] == [1.0] * len(real) + [0.1] * 3
+    batches = pairs.batches(1, np.random.default_rng(0))
+    drawn = [next(batches)[1][0].image for _ in range(400)]
+    light = sum(image not in real for image in drawn) / len(drawn)
+    assert light == pytest.approx(0.3 / (len(real) + 0.3), abs=0.03)
+    assert light > 0
+
+
 def test_an_epoch_shows_every_product_about_once(data: Path) -> None:
     pairs = drawn_pairs(data)
     assert [pairs.steps_per_epoch(batch) for batch in (2, 4, 8, 100)] == [4, 2, 1, 1]
@@ -556,6 +569,17 @@ def test_cached_maps_are_those_of_the_augmented_images(data: Path) -> None:
         assert chosen == {0, 1}
 
 
+def test_frozen_early_stages_give_the_same_maps_in_chunks(data: Path) -> None:
+    torch.manual_seed(0)
+    model = MLRM(CONFIG).eval()
+    images = torch.randint(0, 256, (EARLY_CHUNK + 1, 3, SIDE, SIDE), dtype=torch.uint8)
+    sources = [AugmentedImages(drawn_pairs(data), model, frozen, torch.device("cpu")) for frozen in (True, False)]
+    chunked, whole = (source.early(images, "photo") for source in sources)
+    for one, other in zip(chunked, whole, strict=True):
+        assert (one.requires_grad, other.requires_grad) == (False, True)
+        torch.testing.assert_close(one, other)
+
+
 # The command
 
 
@@ -572,7 +596,7 @@ def test_validation_products_never_appear_in_training(
         return original(paths, *arguments)
 
     monkeypatch.setattr(mlrm.training_pairs, "decode", recorded)
-    pairs, held_out = _read([data], [(data.name, more)], [3], 64, 0, silent)
+    pairs, held_out = read_training([data], [(data.name, more)], [3], 64, 0, silent)
     validation = {photo.stem for photo in held_out[data.name].photos}
     assert len(validation) == 3
     trained = set(pairs.categories[data.name])
@@ -591,7 +615,7 @@ def test_further_views_go_by_the_path_that_pairs_them(tmp_path: Path) -> None:
                 (tmp_path / root / kind).mkdir(parents=True, exist_ok=True)
                 (drawn / kind).rename(tmp_path / root / kind / folder)
     shop, more = tmp_path / "shop", tmp_path / "more"
-    pairs, held_out = _read([shop], [("shop", more)], [3], 64, 0, silent)
+    pairs, held_out = read_training([shop], [("shop", more)], [3], 64, 0, silent)
     unseen, trained = set(held_out["shop"].keys), pairs.categories["shop"]
     assert {key[-1] for key in unseen} & {key[-1] for key in trained}
     assert trained.keys() == {f"{folder}/{stem}" for folder in "xy" for stem in "abc"} - unseen
@@ -601,7 +625,7 @@ def test_further_views_go_by_the_path_that_pairs_them(tmp_path: Path) -> None:
 def test_further_views_of_no_training_product_are_refused(data: Path, tmp_path: Path) -> None:
     more = draw_pairs(tmp_path / "more", ["x", "y"])
     with pytest.raises(DatasetError, match=r"more: none of its 2 photos \(x, y, \.\.\.\) is called like one of the 7"):
-        _read([data], [(data.name, more)], [1], 64, 0, silent)
+        read_training([data], [(data.name, more)], [1], 64, 0, silent)
 
 
 @pytest.mark.parametrize("entry", ["boxes", "boxes=", "=more"])
@@ -615,7 +639,7 @@ def test_a_malformed_entry_of_further_sketches_is_refused(
 
 def test_a_fifth_is_set_aside_unless_told_otherwise(data: Path) -> None:
     for validation, count in ((None, 1), ([3], 3), ([0], 0)):
-        pairs, held_out = _read([data], [], validation, 64, 0, silent)
+        pairs, held_out = read_training([data], [], validation, 64, 0, silent)
         assert len(pairs.categories[data.name]) == 8 - count
         assert [len(part.photos) for part in held_out.values()] == ([count] if count else [])
 
@@ -625,14 +649,14 @@ def test_corrupt_images_are_named_before_training(tmp_path: Path) -> None:
     (folder / "photos" / "b.png").write_bytes(b"no image")
     (folder / "sketches" / "c_1.png").write_bytes((folder / "sketches" / "c_1.png").read_bytes()[:60])
     with pytest.raises(DatasetError, match=r"(?s)2 files of boxes can't be used; repair or remove them.*b\.png.*c_1"):
-        _read([folder], [], None, 64, 0, silent)
+        read_training([folder], [], None, 64, 0, silent)
 
 
 def test_corrupt_further_sketches_are_named_too(data: Path, tmp_path: Path) -> None:
     more = draw_pairs(tmp_path / "more", ["a"])
     (more / "sketches" / "a_1.png").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"1 files of more can't be used(?s:.*)a_1\.png"):
-        _read([data], [(data.name, more)], [1], 64, 0, silent)
+        read_training([data], [(data.name, more)], [1], 64, 0, silent)
 
 
 @pytest.mark.parametrize(
@@ -647,13 +671,13 @@ def test_options_that_do_not_fit_the_data_are_refused(
     data: Path, more: list[str], validation: list[int], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        _read([data], [(name, data) for name in more], validation, 64, 0, silent)
+        read_training([data], [(name, data) for name in more], validation, 64, 0, silent)
 
 
 def test_two_folders_of_one_name_are_refused(data: Path, tmp_path: Path) -> None:
     twin = draw_pairs(tmp_path / data.name, list("xyz"))
     with pytest.raises(ConfigError, match="two --data folders are called"):
-        _read([data, twin], [], None, 64, 0, silent)
+        read_training([data, twin], [], None, 64, 0, silent)
 
 
 WHOLE = ("epochs", "batch", "warmup_steps", "separate_steps", "evaluate_every", "seed", "cache_variants")
@@ -748,6 +772,7 @@ def test_options_json_says_what_a_run_was_made_of_and_no_path(data: Path, tmp_pa
         [data],
         tmp_path / "out",
         more_sketches=[f"{data.name}={more}"],
+        pseudo=[f"{data.name}={more}"],
         init=tmp_path / "start.safetensors",
         validation=[3],
         epochs=1,
@@ -761,12 +786,13 @@ def test_options_json_says_what_a_run_was_made_of_and_no_path(data: Path, tmp_pa
     record = json.loads(text)
     assert record["data"] == [data.name]
     assert record["more_sketches"] == [f"{data.name}=more"]
+    assert record["pseudo"] == [f"{data.name}=more"]
     assert record["validation"] == {data.name: 3}
     assert (record["init"], record["trunk_weights"]) == ("start.safetensors", None)
     assert MLRMConfig.from_json(json.dumps(record["config"])) == CONFIG
     assert record["options"]["lr"] == 2e-3
-    # Five products in training: a photo and a sketch each, and one photo and two sketches more.
-    assert record["files"][data.name]["training"].startswith("25 files, sha256 ")
+    # Five products in training: a photo and a sketch each, and one photo and two sketches more; eight pseudo products.
+    assert record["files"][data.name]["training"].startswith("49 files, sha256 ")
     assert record["files"][data.name]["validation"].startswith("6 files, sha256 ")
 
 
