@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlrm.distance import pair_distance
+from kernels import GalleryBlock, distance_rank
 from mlrm.features import Features
 
-QUERY_CHUNK = 64
+QUERY_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Accuracy:
 
 
 def ranks(sketch: Features, photo: Features, photo_of: Sequence[int], region_weight_power: int) -> Tensor:
-    """Rank (from 1) of each sketch's own photo in the gallery, int64 [Q].
+    """Rank (from 1) of each sketch's own photo in the gallery, int64 [Q], exact.
 
     Another photo at the same distance counts as nearer, so that a model that can't tell photos apart gains nothing.
     """
-    own = torch.as_tensor(photo_of)
-    result = []
-    for start in range(0, len(sketch), QUERY_CHUNK):
-        distance = pair_distance(sketch[start : start + QUERY_CHUNK], photo, region_weight_power)
-        target = distance.gather(1, own[start : start + QUERY_CHUNK, None].to(distance.device))
-        result.append((distance <= target).sum(1).cpu())
-    return torch.cat(result)
+    own = torch.as_tensor(photo_of, device=sketch.region_weights.device)
+    block = GalleryBlock.of(photo)  # one for all chunks, so that what is derived from it is derived once
+    chunks = range(0, len(sketch), QUERY_CHUNK)
+    parts = (slice(start, start + QUERY_CHUNK) for start in chunks)
+    return torch.cat(
+        [distance_rank(sketch[p], block, own[p], region_weight_power=region_weight_power).cpu() for p in parts]
+    )
 
 
 def accuracy(rank: Tensor, photos: int) -> Accuracy:

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import kernels
+from kernels import reference
+from kernels.reference import at_least_float32
 from mlrm.config import SMALLEST_GRID, STRIDE, MLRMConfig
 from mlrm.features import Features
 from mlrm.regions import CAMA, LAMA
@@ -98,13 +101,9 @@ class MLRM(nn.Module):
 
         Computed in float32 at least: under mixed precision, call it outside of the autocast region.
         """
-        maps = at_least_float32(maps)
-        cells = maps.shape[2] * maps.shape[3]
-        flat_maps = maps.flatten(2)
-        unscaled = tuple(
-            flat_maps @ at_least_float32(level_map).flatten(2).transpose(1, 2) / cells for level_map in level_maps
-        )
-        return self.weigh(unscaled, maps)
+        # An exported graph has to consist of standard operators.
+        pool = reference.region_pool if torch.compiler.is_exporting() else kernels.region_pool
+        return self.weigh(pool(level_maps, maps), at_least_float32(maps))
 
     def weigh(self, unscaled: tuple[Tensor, ...], maps: Tensor) -> Features:
         """Unscaled region features, L x [B, R, C_l], and maps [B, R, h, w] -> `Features`."""
@@ -124,11 +123,6 @@ class MLRM(nn.Module):
                 digest.update(name.encode())
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """`tensor` itself, or as float32 if its type is narrower."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def check_images(images: Tensor) -> None:
