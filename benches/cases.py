@@ -18,6 +18,8 @@ KINDS = ("centred", "offset", "unit", "duplicates", "ties", "huge", "denormal", 
 """What is awkward about a case's data; see `draw`."""
 
 CHUNK_ROWS = 4096
+MEAN_NORM, DIRECTIONS, IN_DIRECTIONS = 0.63, 32, 0.83
+"""Of `draw_large`."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,27 @@ def draw(case: Case) -> tuple[Rows, Rows]:
 
 
 def draw_large(photos: int, channels: tuple[int, ...], dtype: torch.dtype, seed: int, regions: int = 3) -> Rows:
-    """Unit vectors and weights as a gallery stores them, drawn in chunks: no float32 copy of the whole exists."""
-    generator = torch.Generator().manual_seed(seed)
+    """Unit vectors and weights as a gallery stores them, drawn in chunks: no float32 copy of the whole exists.
+
+    With the statistics that matter to a search, as measured on the shipped model's level 3, which carries most of
+    the weight, of 400 photos of ShoeV2 (in brackets): the mean vector has a norm of 0.63 (0.53 to 0.66), and of the
+    variance 0.83 lies in 32 directions (0.82 to 0.86), falling off by 1 / number. Independent values would
+    make all distances equal to 1 %; here they spread by 5 % (7 %). Mean and directions are the same for every seed.
+    """
+    fixed, generator = torch.Generator().manual_seed(0), torch.Generator().manual_seed(seed)
     levels = tuple(torch.empty(photos, regions, width, dtype=dtype) for width in channels)
     for level in levels:
+        width = level.shape[2]
+        mean = torch.nn.functional.normalize(torch.randn(regions, width, generator=fixed), dim=1) * MEAN_NORM
+        scale = (1 / torch.arange(1, DIRECTIONS + 1)).sqrt()
+        directions = torch.randn(regions, DIRECTIONS, width, generator=fixed) * scale[:, None]
+        directions *= (IN_DIRECTIONS * (1 - MEAN_NORM**2) / directions.square().sum((1, 2)))[:, None, None].sqrt()
+        noise = ((1 - IN_DIRECTIONS) * (1 - MEAN_NORM**2) / width) ** 0.5
         for start in range(0, photos, CHUNK_ROWS):
-            rows = torch.randn(min(CHUNK_ROWS, photos - start), *level.shape[1:], generator=generator)
+            shape = (min(CHUNK_ROWS, photos - start), regions)
+            rows = torch.randn(*shape, width, generator=generator).mul_(noise).add_(mean)
+            place = torch.randn(*shape, DIRECTIONS, generator=generator)
+            rows += torch.einsum("nrd,rdc->nrc", place, directions)
             level[start : start + CHUNK_ROWS] = torch.nn.functional.normalize(rows, dim=2)
     return Rows(levels, *_weights(photos, regions, len(channels), generator))
 
