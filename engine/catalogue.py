@@ -1,133 +1,49 @@
-"""The catalogue: which photos a gallery holds and where, in one SQLite file. No torch here.
-
-    meta(key, value)                                    format, model, shapes, generation
-    segments(seq, name, rows, bytes, sha256, changed)
-    photos(id, segment, row, path, content_hash, file_stamp, metadata)
-    previews(id, image)                                 apart: reading ids doesn't page through pictures
-
-`generation` grows by one with each commit; `changed` is the generation that last altered which rows of a
-segment are alive, so that a reader refreshes only those segments.
-
-The journal is SQLite's default rollback journal, not WAL: WAL needs shared memory and a `-shm` file beside
-the database, even for reading, so it fails on read-only directories and on network file systems, and this
-file sees one short write per thousands of photos. A connection lives for one transaction: nothing to close,
-to share between threads or to inherit over a fork. Opening one costs a fraction of a millisecond.
-"""
+"""The catalogue: which photos a gallery holds and where, in one SQLite file (engine/schema.py). No torch here."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from engine.errors import (
-    DuplicateIdError,
-    GalleryCorruptError,
-    GalleryError,
-    GalleryVersionError,
-    UnknownIdError,
-)
+from engine.database import Database
+from engine.errors import DuplicateIdError, GalleryVersionError, UnknownIdError
 from engine.features import FeatureShapes
+from engine.filters import Filter, index_sql
+from engine.records import (
+    CatalogueState,
+    CatalogueSummary,
+    GalleryMeta,
+    NewPhoto,
+    PhotoFile,
+    PhotoRecord,
+    SegmentState,
+)
+from engine.schema import (
+    FORMAT_VERSION,
+    ID_IN_LIST,
+    QUARANTINED,
+    SCHEMA,
+    id_list,
+    insert_segment,
+    next_generation,
+    read_dropped_rows,
+    read_generation,
+    read_names,
+    read_segments,
+    write_names,
+)
 from engine.segments import StoredSegment, sync_directory
 
-FORMAT_VERSION = 1
-BUSY_TIMEOUT = 60.0  # seconds a transaction waits for another one; none is long
 NAMED_IDS = 5  # how many ids an error message lists
 
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE segments (
-    seq INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rows INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, changed INTEGER NOT NULL
-);
-CREATE TABLE photos (
-    id TEXT PRIMARY KEY, segment INTEGER NOT NULL REFERENCES segments (seq), row INTEGER NOT NULL,
-    path TEXT, content_hash TEXT, file_stamp TEXT, metadata TEXT
-);
-CREATE UNIQUE INDEX photos_by_place ON photos (segment, row);
-CREATE TABLE previews (id TEXT PRIMARY KEY, image BLOB NOT NULL);
-"""
-# Ids travel as one JSON array: a query with a parameter for each would meet SQLite's limit on parameters.
-_ID_IN_LIST = "id IN (SELECT value FROM json_each(?))"
 
-
-@dataclass(frozen=True)
-class GalleryMeta:
-    """What was decided when the gallery was made; it never changes."""
-
-    format_version: int
-    gallery_id: str
-    model_fingerprint: str
-    model_name: str
-    shapes: FeatureShapes
-    region_weight_power: int
-    created_with: str
-
-
-@dataclass(frozen=True)
-class NewPhoto:
-    """A photo to be catalogued, in the order of its segment's rows.
-
-    ``content_hash`` is of its pixels; ``file_stamp`` tells whether the file at ``path`` was written again since.
-    """
-
-    id: str
-    path: str | None = None
-    content_hash: str | None = None
-    file_stamp: str | None = None
-    metadata: Mapping[str, Any] | None = None
-    preview: bytes | None = None
-
-
-@dataclass(frozen=True)
-class PhotoFile:
-    """Where the file of the photo ``id`` is now, and its stamp."""
-
-    id: str
-    path: str
-    stamp: str | None
-
-
-@dataclass(frozen=True)
-class PhotoRecord:
-    """What the catalogue knows of a photo; its features are row ``row`` of segment ``segment``."""
-
-    id: str
-    path: str | None
-    content_hash: str | None
-    file_stamp: str | None
-    metadata: dict[str, Any] | None
-    segment: str
-    row: int
-
-
-@dataclass(frozen=True)
-class SegmentState:
-    """A segment, and its living photos as (row, id) in the order of rows; None: as they were."""
-
-    stored: StoredSegment
-    live: list[tuple[int, str]] | None
-
-
-@dataclass(frozen=True)
-class CatalogueState:
-    """All segments at one generation, in the order they were added."""
-
-    generation: int
-    segments: tuple[SegmentState, ...]
-
-
-class Catalogue:
+class Catalogue(Database):
     """Transactions on one catalogue file. Safe from any thread; whoever writes holds the gallery's lock."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._uri = path.absolute().as_uri()
 
     @classmethod
     def create(cls, path: Path, temporary: Path, meta: GalleryMeta) -> Catalogue:
@@ -135,8 +51,8 @@ class Catalogue:
         for leftover in (temporary, temporary.with_name(f"{temporary.name}-journal")):
             leftover.unlink(missing_ok=True)
         values = asdict(meta) | {"shapes": meta.shapes.to_json(), "generation": 0}
-        with cls(temporary)._transaction("IMMEDIATE", mode="rwc") as connection:
-            for statement in _SCHEMA.split(";"):
+        with cls(temporary).transaction("IMMEDIATE", mode="rwc") as connection:
+            for statement in SCHEMA.split(";"):
                 connection.execute(statement)
             connection.executemany(
                 "INSERT INTO meta VALUES (?, ?)", [(key, str(value)) for key, value in values.items()]
@@ -147,7 +63,7 @@ class Catalogue:
 
     def meta(self) -> GalleryMeta:
         """Read the constants; raises GalleryVersionError, GalleryCorruptError."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             values = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         try:
             version = int(values["format_version"])
@@ -168,45 +84,73 @@ class Catalogue:
                 created_with=values["created_with"],
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise self._corrupt(f"its meta table is incomplete ({error!r})") from error
+            raise self.corrupt(f"its meta table is incomplete ({error!r})") from error
 
     def stamp(self) -> tuple[str, int]:
         """(gallery_id, generation): equal stamps mean equal contents."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             query = "SELECT value FROM meta WHERE key IN ('gallery_id', 'generation') ORDER BY key"
             gallery_id, generation = (value for (value,) in connection.execute(query))
         return gallery_id, int(generation)
 
-    def state(self, since: int) -> CatalogueState:
-        """Read all segments at one moment, with the living rows of those that changed after ``since``."""
-        with self._transaction() as connection:
-            generation = _generation(connection)
-            segments = []
-            for seq, changed, stored in _segments(connection):
+    def state(self, since: int, where: Filter | None = None) -> CatalogueState:
+        """Read all segments at one moment, with the living rows of those that changed after ``since``.
+
+        Args:
+            since: a generation.
+            where: if given, the rows it lets through at that same moment are read too.
+        """
+        with self.transaction() as connection:
+            generation, quarantined = read_generation(connection), set(read_names(connection, "quarantined"))
+            segments: dict[int, SegmentState] = {}
+            for seq, changed, stored in read_segments(connection):
                 live = None
+                if stored.name in quarantined:
+                    continue
                 if changed > since:
                     query = "SELECT row, id FROM photos WHERE segment = ? ORDER BY row"
                     live = connection.execute(query, (seq,)).fetchall()
-                segments.append(SegmentState(stored, live))
-        return CatalogueState(generation, tuple(segments))
+                segments[seq] = SegmentState(stored, live)
+            if where is None:
+                return CatalogueState(generation, tuple(segments.values()))
+            chosen: dict[str, list[int]] = {segment.stored.name: [] for segment in segments.values()}
+            condition, parameters = where.sql(read_names(connection, "index_keys"))
+            for seq, row in connection.execute(f"SELECT segment, row FROM photos WHERE {condition}", parameters):
+                if seq in segments:
+                    chosen[segments[seq].stored.name].append(row)
+        return CatalogueState(
+            generation, tuple(segments.values()), {name: sorted(rows) for name, rows in chosen.items()}
+        )
 
-    def summary(self) -> tuple[int, int, list[StoredSegment]]:
-        """(generation, living photos, all segments) at one moment."""
-        with self._transaction() as connection:
-            (photos,) = connection.execute("SELECT COUNT(*) FROM photos").fetchone()
-            return _generation(connection), photos, [stored for _, _, stored in _segments(connection)]
+    def summary(self) -> CatalogueSummary:
+        """Read all counts at one moment."""
+        with self.transaction() as connection:
+            query = f"SELECT COUNT(*), COALESCE(SUM({QUARANTINED}), 0) FROM photos"
+            photos, quarantined_photos = connection.execute(query).fetchone()
+            return CatalogueSummary(
+                generation=read_generation(connection),
+                photos=photos - quarantined_photos,
+                segments=tuple(stored for _, _, stored in read_segments(connection)),
+                quarantined=tuple(read_names(connection, "quarantined")),
+                quarantined_photos=quarantined_photos,
+                dropped_rows=read_dropped_rows(connection),
+                index_keys=tuple(read_names(connection, "index_keys")),
+            )
 
     def records(self, ids: Iterable[str] | None = None) -> dict[str, PhotoRecord]:
-        """The records of ``ids`` (None: of all photos) by id; ids that are not in the gallery are absent."""
+        """The records of ``ids`` (None: of all photos) by id; ids that are not in the gallery are absent.
+
+        Photos of a quarantined segment count as absent too: their features are lost, so they are to be added again.
+        """
         query = (
             "SELECT id, path, content_hash, file_stamp, metadata, name, row "
-            "FROM photos JOIN segments ON segments.seq = photos.segment"
+            f"FROM photos JOIN segments ON segments.seq = photos.segment WHERE NOT {QUARANTINED}"
         )
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             if ids is None:
                 found = connection.execute(query).fetchall()
             else:
-                found = connection.execute(f"{query} WHERE {_ID_IN_LIST}", (_id_list(ids),)).fetchall()
+                found = connection.execute(f"{query} AND {ID_IN_LIST}", (id_list(ids),)).fetchall()
         return {
             id_: PhotoRecord(
                 id_, path, content_hash, stamp, json.loads(metadata) if metadata is not None else None, segment, row
@@ -216,29 +160,30 @@ class Catalogue:
 
     def preview(self, id_: str) -> bytes | None:
         """The stored preview of a photo, or None where it has none."""
-        with self._transaction() as connection:
-            query = f"SELECT image FROM previews WHERE {_ID_IN_LIST}"
-            found = connection.execute(query, (_id_list([id_]),)).fetchone()
+        with self.transaction() as connection:
+            query = f"SELECT image FROM previews WHERE {ID_IN_LIST}"
+            found = connection.execute(query, (id_list([id_]),)).fetchone()
         return found[0] if found is not None else None
 
     def refuse_known(self, ids: Sequence[str]) -> None:
         """Raise DuplicateIdError if any of ``ids`` is in the gallery."""
-        with self._transaction() as connection:
-            known = _known(connection, ids)
+        known = self.records(ids)
         if duplicates := [id_ for id_ in ids if id_ in known]:
             raise DuplicateIdError(
                 f"{self.path.parent} already holds {name_ids(duplicates)}; nothing of this batch was stored. "
-                "Remove them first to replace them, or leave them out"
+                "Replace them (replace=True), or leave them out"
             )
 
-    def add_segment(self, stored: StoredSegment, photos: Sequence[NewPhoto]) -> None:
-        """Make a segment and its photos visible, all at once."""
-        with self._transaction("IMMEDIATE") as connection:
-            generation = _next_generation(connection)
-            seq = connection.execute(
-                "INSERT INTO segments (name, rows, bytes, sha256, changed) VALUES (?, ?, ?, ?, ?)",
-                (stored.name, stored.rows, stored.bytes, stored.sha256, generation),
-            ).lastrowid
+    def add_segment(self, stored: StoredSegment, photos: Sequence[NewPhoto], *, replace: bool = False) -> None:
+        """Make a segment and its photos visible, all at once.
+
+        What is quarantined under one of their ids goes for good; with ``replace``, whatever is there under it.
+        """
+        with self.transaction("IMMEDIATE") as connection:
+            generation = next_generation(connection)
+            ids = id_list(photo.id for photo in photos)
+            _forget(connection, ID_IN_LIST if replace else f"{ID_IN_LIST} AND {QUARANTINED}", ids, generation)
+            seq = insert_segment(connection, stored, generation)
             connection.executemany(
                 "INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -251,10 +196,32 @@ class Catalogue:
                 ((photo.id, photo.preview) for photo in photos if photo.preview is not None),
             )
 
+    def update_metadata(self, entries: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Replace the metadata of photos, all at once; raises UnknownIdError and changes none."""
+        with self.transaction("IMMEDIATE") as connection:
+            self._refuse_unknown(connection, list(entries), "no metadata was changed")
+            next_generation(connection)
+            connection.executemany(
+                "UPDATE photos SET metadata = ? WHERE id = ?",
+                ((_metadata_to_json(entry), id_) for id_, entry in entries.items()),
+            )
+
+    def index_metadata(self, keys: Iterable[str]) -> None:
+        """Make SQL indexes for metadata keys that have none yet, all at once."""
+        with self.transaction("IMMEDIATE") as connection:
+            known = read_names(connection, "index_keys")
+            new = [key for key in dict.fromkeys(keys) if key not in known]
+            for number, key in enumerate(new, len(known)):
+                for statement in index_sql(f"metadata_{number}", key):
+                    connection.execute(statement)
+            if new:
+                write_names(connection, "index_keys", known + new)
+                next_generation(connection)
+
     def update_files(self, files: Sequence[PhotoFile]) -> None:
         """Record where the files of photos are now, all at once."""
-        with self._transaction("IMMEDIATE") as connection:
-            _next_generation(connection)
+        with self.transaction("IMMEDIATE") as connection:
+            next_generation(connection)
             connection.executemany(
                 "UPDATE photos SET path = ?, file_stamp = ? WHERE id = ?",
                 ((file.path, file.stamp, file.id) for file in files),
@@ -262,67 +229,17 @@ class Catalogue:
 
     def remove(self, ids: Sequence[str]) -> None:
         """Remove all of ``ids``, or raise UnknownIdError and remove none."""
-        with self._transaction("IMMEDIATE") as connection:
-            known = _known(connection, ids)
-            if unknown := [id_ for id_ in ids if id_ not in known]:
-                raise UnknownIdError(
-                    f"{self.path.parent} does not hold {name_ids(unknown)}; nothing was removed. "
-                    "Check the ids, or leave these out"
-                )
-            listed = (_id_list(ids),)
-            connection.execute(
-                f"UPDATE segments SET changed = ? WHERE seq IN (SELECT segment FROM photos WHERE {_ID_IN_LIST})",
-                (_next_generation(connection), *listed),
+        with self.transaction("IMMEDIATE") as connection:
+            self._refuse_unknown(connection, ids, "nothing was removed")
+            _forget(connection, ID_IN_LIST, id_list(ids), next_generation(connection))
+
+    def _refuse_unknown(self, connection: sqlite3.Connection, ids: Sequence[str], outcome: str) -> None:
+        found = connection.execute(f"SELECT id FROM photos WHERE {ID_IN_LIST}", (id_list(ids),))
+        known = {id_ for (id_,) in found}
+        if unknown := [id_ for id_ in ids if id_ not in known]:
+            raise UnknownIdError(
+                f"{self.path.parent} does not hold {name_ids(unknown)}; {outcome}. Check the ids, or leave these out"
             )
-            connection.execute(f"DELETE FROM previews WHERE {_ID_IN_LIST}", listed)
-            connection.execute(f"DELETE FROM photos WHERE {_ID_IN_LIST}", listed)
-
-    @contextmanager
-    def _transaction(
-        self, kind: Literal["DEFERRED", "IMMEDIATE"] = "DEFERRED", *, mode: Literal["rw", "rwc"] = "rw"
-    ) -> Iterator[sqlite3.Connection]:
-        """One connection, one transaction; leaving by an exception rolls it back.
-
-        Readers connect with mode=rw as well: after a writer was killed in mid-commit, whoever comes next has
-        to roll its journal back, and a read-only connection may not. Where the file or the directory can't
-        be written, SQLite falls back to reading by itself.
-        """
-        try:
-            connecting = sqlite3.connect(
-                f"{self._uri}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None
-            )
-            with closing(connecting) as connection:
-                # EXTRA is FULL, and the directory is flushed too after a commit, so that a power cut doesn't
-                # bring the journal back and undo it.
-                connection.execute("PRAGMA synchronous = EXTRA")
-                connection.execute(f"BEGIN {kind}")
-                yield connection
-                connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise self._explained(error) from error
-
-    def _explained(self, error: sqlite3.Error) -> GalleryError:
-        # The low byte is the primary code. SQLITE_ERROR is a missing table or column: the SQL is ours.
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return self._corrupt(str(error))
-        if code == sqlite3.SQLITE_BUSY:
-            advice = f"another process kept it locked for {BUSY_TIMEOUT:.0f} s; try again"
-        elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-            advice = (
-                "check that it is there and may be written, and that the process has not used up its open files "
-                "(`ulimit -n`); if a writer was killed, open the gallery once from where it may be written, so that "
-                "the interrupted commit can be undone"
-            )
-        else:
-            advice = "check the disk's free space and health; what was committed before is still there"
-        return GalleryError(f"catalogue {self.path}: {error}; {advice}")
-
-    def _corrupt(self, fault: str) -> GalleryCorruptError:
-        return GalleryCorruptError(
-            f"catalogue {self.path}: {fault}; expected a gallery's SQLite file. Restore it from a backup, or "
-            "index the photos again into a new gallery"
-        )
 
 
 def new_gallery_id() -> str:
@@ -336,31 +253,16 @@ def name_ids(ids: Sequence[str]) -> str:
     return ", ".join(repr(id_) for id_ in ids[:NAMED_IDS]) + more
 
 
-def _known(connection: sqlite3.Connection, ids: Iterable[str]) -> set[str]:
-    found = connection.execute(f"SELECT id FROM photos WHERE {_ID_IN_LIST}", (_id_list(ids),))
-    return {id_ for (id_,) in found}
-
-
-def _id_list(ids: Iterable[str]) -> str:
-    return json.dumps(list(ids))
-
-
-def _generation(connection: sqlite3.Connection) -> int:
-    (generation,) = connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
-    return int(generation)
-
-
-def _next_generation(connection: sqlite3.Connection) -> int:
-    generation = _generation(connection) + 1
-    connection.execute("UPDATE meta SET value = ? WHERE key = 'generation'", (str(generation),))
-    return generation
+def _forget(connection: sqlite3.Connection, condition: str, ids: str, generation: int) -> None:
+    """Remove the photos that a condition on an `id_list` names; the rows of their segments die in this commit."""
+    chosen = f"SELECT id FROM photos WHERE {condition}"
+    connection.execute(
+        f"UPDATE segments SET changed = ? WHERE seq IN (SELECT segment FROM photos WHERE {condition})",
+        (generation, ids),
+    )
+    connection.execute(f"DELETE FROM previews WHERE id IN ({chosen})", (ids,))
+    connection.execute(f"DELETE FROM photos WHERE {condition}", (ids,))
 
 
 def _metadata_to_json(metadata: Mapping[str, Any] | None) -> str | None:
     return json.dumps(dict(metadata), allow_nan=False) if metadata is not None else None
-
-
-def _segments(connection: sqlite3.Connection) -> list[tuple[int, int, StoredSegment]]:
-    """(seq, changed, segment) of all segments, in the order they were added."""
-    rows = connection.execute("SELECT seq, changed, name, rows, bytes, sha256 FROM segments ORDER BY seq").fetchall()
-    return [(seq, changed, StoredSegment(*stored)) for seq, changed, *stored in rows]

@@ -1,5 +1,6 @@
 """What callers of `Retriever` may give: each check raises the typed error that says what to give instead."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from engine.errors import FeatureShapeError, FeatureValueError, InvalidPhotoErro
 from engine.features import FeatureShapes
 from engine.gallery import Gallery
 from engine.gallery_writer import check_metadata
+from engine.metadata_file import MetadataFile
 from engine.sources import Source
 from mlrm.features import Features
 
@@ -45,16 +47,20 @@ def check_query(queries: Features) -> None:
             )
 
 
-def metadata_by_id(metadata: Any, sources: Sequence[Source]) -> Mapping[str, Mapping[str, Any]]:
-    """The metadata given to `add`, if it is a dict by id and every entry can be stored with one of the photos.
+def metadata_by_id(metadata: Any, sources: Sequence[Source]) -> tuple[Mapping[str, Mapping[str, Any]], int]:
+    """The metadata given to `add`, by photo id, and how many rows of a file name none of the photos.
 
-    Raises `InvalidPhotoError`; an id that none of the photos has is a slip that would lose its metadata.
+    Raises `InvalidPhotoError` for what is neither a dict by id nor a file, and for what can't be stored. In a dict, an
+    id that none of the photos has is a slip that would lose its metadata; a file may be of more photos than these.
     """
     if metadata is None:
-        return {}
+        return {}, 0
+    if isinstance(metadata, (str, os.PathLike)):
+        return MetadataFile.read(metadata).of(sources)
     if not isinstance(metadata, Mapping):
         raise InvalidPhotoError(
-            f"metadata is a {type(metadata).__name__}; expected dicts by photo id: {{'1.jpg': {{'price': 3}}}}"
+            f"metadata is a {type(metadata).__name__}; expected dicts by photo id: {{'1.jpg': {{'price': 3}}}}, or the "
+            "path of a .csv or .jsonl file"
         )
     ids = {source.id for source in sources}
     # An id made of an image's content is known once it is decoded.
@@ -63,7 +69,7 @@ def metadata_by_id(metadata: Any, sources: Sequence[Source]) -> Mapping[str, Map
         raise InvalidPhotoError(f"metadata was given for {unknown[0]!r}, which is no photo's id; {known}")
     for id_, entry in metadata.items():
         check_metadata(id_, entry)
-    return metadata
+    return metadata, 0
 
 
 def metadata_in_order(metadata: Any, ids: Sequence[str]) -> Sequence[Mapping[str, Any] | None]:

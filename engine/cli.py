@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from engine.cli_options import DeviceOption, GalleryOption, MetadataOption, ModelOption
+from engine.cli_upkeep import upkeep
 from engine.types import AddReport, SearchResult
 from mlrm.cli import errors_shown, progress_bar, say
 
@@ -20,9 +22,7 @@ app = typer.Typer(
     help="Search photos by sketch.",
     epilog="Start with: python -m engine demo",
 )
-GalleryOption = Annotated[Path, typer.Option(help="The gallery's directory.")]
-ModelOption = Annotated[Path | None, typer.Option(help="A checkpoint; default: the trained one shipped.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+app.add_typer(upkeep)
 SKIPPED_SHOWN = 20
 
 
@@ -31,6 +31,13 @@ SKIPPED_SHOWN = 20
 def index(
     photos: Annotated[list[Path], typer.Argument(help="Folders (with all below them) or image files.")],
     gallery: GalleryOption = Path("my.gallery"),
+    metadata: MetadataOption = None,
+    index_key: Annotated[
+        list[str] | None, typer.Option(help="A metadata key that filters will often use; may be given several times.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take changed photos, and new metadata, in place of what is there.")
+    ] = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -40,12 +47,42 @@ def index(
     retriever = Retriever(model, gallery, device)
     started = time.perf_counter()
     with progress_bar() as progress:
-        report = retriever.add(photos, progress=lambda done, total: progress("index", done, total))
-    _show(report)
+        report = retriever.add(
+            photos,
+            metadata=metadata,
+            replace=replace,
+            index_keys=index_key or [],
+            progress=lambda done, total: progress("index", done, total),
+        )
+    say(report.summary())
+    _show_skipped(report)
     say(f"{gallery}: {len(retriever)} photos, {time.perf_counter() - started:.1f} s")
     if len(retriever):
         options = f"--gallery {shlex.quote(str(gallery))}" + (f" --model {shlex.quote(str(model))}" if model else "")
         say(f"next: python -m engine search SKETCH {options} --out result.png")
+
+
+@app.command(epilog="Example: python -m engine sync photos/ --gallery my.gallery")
+@errors_shown
+def sync(
+    photos: Annotated[Path, typer.Argument(help="The folder that the gallery is to follow.")],
+    gallery: GalleryOption = Path("my.gallery"),
+    metadata: MetadataOption = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Add what is new in a folder, read again what changed, remove what is gone, report near-duplicates."""
+    from engine.retriever import Retriever
+    from engine.sync import sync as bring_up_to_date
+
+    retriever = Retriever(model, gallery, device)
+    with progress_bar() as progress:
+        report = bring_up_to_date(
+            retriever, photos, metadata=metadata, progress=lambda done, total: progress("sync", done, total)
+        )
+    say(report.summary())
+    _show_skipped(report.photos)
+    say(f"{gallery}: {len(retriever)} photos")
 
 
 @app.command(epilog="Example: python -m engine search sketch.png --gallery my.gallery --top-k 5 --out result.png")
@@ -54,6 +91,9 @@ def search(
     sketch: Annotated[Path, typer.Argument(help="The sketch's image file.")],
     gallery: GalleryOption = Path("my.gallery"),
     top_k: Annotated[int, typer.Option(help="How many photos.")] = 10,
+    where: Annotated[
+        str | None, typer.Option(help='Conditions on the metadata, as JSON: {"category": "shoe", "price": {"lt": 100}}')
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Draw the photos in order, with heat maps, into this file.")] = None,
     explain: Annotated[Path | None, typer.Option(help="Draw why the nearest photo is near into this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the matches as JSON.")] = False,
@@ -61,11 +101,13 @@ def search(
     device: DeviceOption = "auto",
 ) -> None:
     """Find the photos that a sketch shows, nearest first."""
+    from engine.filters import parse_where
     from engine.gallery import Gallery
     from engine.retriever import Retriever
 
+    conditions = None if where is None else parse_where(where)
     Gallery.open(gallery)  # searching doesn't make a gallery: a mistyped path is an error here
-    result = Retriever(model, gallery, device).search(sketch, top_k)
+    result = Retriever(model, gallery, device).search(sketch, top_k, where=conditions)
     if as_json:
         typer.echo(json.dumps(result.to_list(), indent=1))
     else:
@@ -93,8 +135,11 @@ def info(gallery: GalleryOption = Path("my.gallery")) -> None:
     rows = {
         "photos": found.photos,
         "rows of removed photos": found.dead_rows,
+        "photos in damaged segments": found.quarantined_photos,
         "segments": found.segments,
         "on disk": f"{found.bytes_on_disk / 1e6:.1f} MB",
+        "read by a search": f"{found.bytes_resident / 1e6:.1f} MB, which stay in memory while there is room",
+        "indexed metadata keys": ", ".join(found.index_keys) or "none",
         "features": found.meta.shapes,
         "model": found.meta.model_name or "of another program",
         "fingerprint of the model": found.meta.model_fingerprint,
@@ -142,8 +187,7 @@ def demo(
     say(report.text())
 
 
-def _show(report: AddReport) -> None:
-    say(report.summary())
+def _show_skipped(report: AddReport) -> None:
     for skip in report.skipped[:SKIPPED_SHOWN]:
         say(f"  skipped {skip.source}: {skip.reason}")
     if len(report.skipped) > SKIPPED_SHOWN:

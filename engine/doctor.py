@@ -14,9 +14,16 @@ import torch
 _OWN = ("mlrm", "kernels", "engine")
 _REQUIRED = ("torch", "numpy", "pillow", "safetensors", "typer", "rich", "filelock")
 _TRAINING = "matplotlib"
-_UNUSED = (
-    "triton", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13", "fastapi"
-)  # fmt: skip
+_KERNELS = "triton"
+_EXPORT = {
+    "onnx": "for export (extra onnx)",
+    "onnxruntime": "to run exported models (extra onnx)",
+    "onnxruntime-gpu": "to run exported models on a GPU (extra gpu)",
+    "openvino": "to run exported models (extra openvino)",
+    "tensorrt": "to build engines (extra trt)",
+    "tensorrt-rtx-cu13": "to build engines without a GPU (extra trt-rtx)",
+}
+_UNUSED = ("fastapi",)
 """Packages that extras name and nothing here uses yet: installed or not, they say nothing about what works."""
 
 
@@ -34,6 +41,8 @@ def examine() -> list[Finding]:
     findings = [Finding("python", True, f"{platform.python_version()} on {platform.platform()}")]
     findings += [_needed(name) for name in _REQUIRED]
     findings.append(_optional(_TRAINING, works=True, note="for training (extra train)"))
+    findings.append(_optional(_KERNELS, works=True, note="for search on a GPU (extra gpu)"))
+    findings += [_optional(name, works=True, note=note) for name, note in _EXPORT.items()]
     findings += [_optional(name, works=None, note="not used by this version") for name in _UNUSED]
     findings += [_clash(name) for name in _OWN]
     findings.append(_onnxruntime_clash())
@@ -101,8 +110,10 @@ def _tried(name: str, attempt: Callable[[], str]) -> Finding:
 
 
 def _search_runs(device: str) -> str:
-    """A small distance matrix on the device, against the canonical one."""
-    from kernels.reference import canonical_distance, pair_distance
+    """A small search on the device by the kernels that a `Retriever` would use there, against the definition."""
+    from kernels import distance_topk
+    from kernels.dispatch import automatic
+    from kernels.reference import canonical_distance
     from mlrm.features import Features
 
     generator = torch.Generator().manual_seed(0)
@@ -114,13 +125,14 @@ def _search_runs(device: str) -> str:
             torch.rand(count, 3, 2, generator=generator).softmax(2),
         )
 
-    query, gallery = features(3), features(50)
-    found = pair_distance(query.to(device), gallery.to(device))
-    assert isinstance(found, torch.Tensor)
-    error = float((found.cpu().double() / canonical_distance(query, gallery) - 1).abs().max())
-    if error > 1e-5:
-        raise RuntimeError(f"distances are off by {error:.1e}; expected under 1e-5")
-    return f"distances right to {error:.0e}"
+    query, gallery = features(40), features(300)
+    expected = canonical_distance(query, gallery).sort(dim=1, stable=True).indices[:, :10]
+    for few in (query[:1], query):  # forms of the kernels for one sketch and for many
+        found = distance_topk(few.to(device), gallery.to(device), 10)[1].cpu()
+        wrong = int((found != expected[: len(few)]).sum())
+        if wrong:
+            raise RuntimeError(f"{wrong} of {found.numel()} ranks of {len(few)} sketches are wrong")
+    return f"ranks right, by the kernels {automatic(torch.device(device))!r}"
 
 
 def _shipped_model() -> str:

@@ -12,10 +12,12 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DatasetError",
+    "DeviceMemoryError",
     "DuplicateIdError",
     "EngineError",
     "FeatureShapeError",
     "FeatureValueError",
+    "FilterError",
     "GalleryCorruptError",
     "GalleryError",
     "GalleryLockedError",
@@ -37,6 +39,14 @@ class EngineError(MLRMError):
 
 class QueryError(EngineError):
     """A search that can't be answered as it was asked (``top_k`` below 1, for example)."""
+
+
+class FilterError(QueryError):
+    """A ``where`` or ``subset`` of a search, or a metadata key to be indexed, that is not of the form it must have."""
+
+
+class DeviceMemoryError(EngineError):
+    """A gallery doesn't fit the memory of the GPU that was asked for."""
 
 
 class NoImagesError(EngineError):

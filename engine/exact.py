@@ -1,27 +1,31 @@
-"""Exact search of a gallery snapshot: a float32 pass with a proven error bound, then the canonical float64 distance.
+"""Exact search of a snapshot by `kernels.topk`: ranked by (canonical distance, id), whatever segments or device.
 
-The ranking is by (canonical distance, id), whatever the segments, chunks or device. The float32 pass only leaves out
-photos that its bound proves farther than the k nearest.
+On a CPU the segments are searched where they lie, memory-mapped. On a GPU they are copied to it once for each commit.
+Where a filter leaves few photos, their rows are gathered and nothing else is read; otherwise all other rows count as
+dead. The answer is the same.
 """
 
-import math
-from collections.abc import Sequence
+import threading
+import warnings
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.gallery import GallerySnapshot, SegmentView
-from kernels.reference import canonical_distance, pair_distance
+from engine.errors import ConfigError, DeviceMemoryError
+from engine.features import Array
+from engine.gallery import GallerySnapshot, SegmentView, Selection
+from kernels.blocks import GalleryBlock
+from kernels.dispatch import ImplementationError, pick_for
+from kernels.topk import nearest
 from mlrm.features import Features
 
-CHUNK_ROWS = 1024
-"""Gallery rows converted to float32 at a time: 42 MB at 10,368 values a photo."""
-QUERY_CHUNK = 64
+QUERY_CHUNK = 1024
+GATHERED_ROWS = 1024
+"""Filtered rows that are copied together for a search: 21 MB. Of a larger copy, most of the time goes to the system for
+fresh memory; a search of all rows is quicker."""
 
 
 @dataclass(frozen=True)
@@ -34,121 +38,162 @@ class Hit:
     row: int
 
 
-def search_snapshot(
-    snapshot: GallerySnapshot, queries: Features, top_k: int, region_weight_power: int, device: torch.device
-) -> list[list[Hit]]:
-    """The `top_k` nearest photos (all, if there are fewer) of each query, by (distance, id).
+class ExactSearch:
+    """Searches the snapshots of one gallery on one device; keeps what it derives from segments while they are in use.
 
-    queries: float32 features of Q sketches on the CPU, finite.
+    impl: as for `kernels.distance_topk`. Safe to share between threads. Raises `ConfigError` if it can't run here.
     """
-    results = []
-    for start in range(0, len(queries), QUERY_CHUNK):
-        chunk = queries[start : start + QUERY_CHUNK]
-        for number, candidates in enumerate(_candidates(snapshot, chunk, top_k, region_weight_power, device)):
-            places = _places(snapshot, candidates)
-            exact = _rescore(chunk[number : number + 1], places, region_weight_power)
-            hits = [Hit(id_, d, segment, row) for (segment, row, id_), d in zip(places, exact, strict=True)]
-            results.append(sorted(hits, key=lambda hit: (hit.distance, hit.id))[:top_k])
-    return results
 
+    def __init__(self, device: torch.device, impl: str = "auto") -> None:
+        try:
+            pick_for(impl, device)
+        except ImplementationError as error:
+            raise ConfigError(f"no search on {device}: {error}") from error
+        self.device, self.impl = device, impl
+        self._lock = threading.Lock()
+        self._segments: tuple[SegmentView, ...] | None = None
+        self._blocks: dict[str, GalleryBlock] = {}
 
-def relative_error(features: Features) -> float:
-    """Bound on |d32 - d| / d of the float32 pass, where nothing under- or overflows.
+    def __call__(
+        self, selection: Selection, queries: Features, top_k: int, region_weight_power: int
+    ) -> list[list[Hit]]:
+        """The `top_k` nearest of the selected photos (all, if there are fewer) of each query, by (distance, id).
 
-    With unit roundoff u: a difference and its square cost 3 u of the square, C additions in any order C u, so a norm
-    is within (3 + C) u / 2 + u (the root's own); its weight (two means, up to two products) within 5 u, the product
-    1 u, the sum of R L terms R L u. All terms are >= 0, so relative errors don't grow in the sum. 1 % covers u^2.
-    """
-    channels = max(level.shape[2] for level in features.levels)
-    terms = features.level_weights.shape[1] * features.level_weights.shape[2]
-    return 1.01 / 2**24 * ((3 + channels) / 2 + 1 + 5 + 1 + terms)
+        queries: float32 features of Q sketches on the CPU, finite. Raises `DeviceMemoryError` where the gallery
+        doesn't fit the GPU.
+        """
+        snapshot = selection.snapshot
+        blocks, numbers = _selected(self.blocks(snapshot), selection)
+        ends = np.cumsum([len(segment.region_weights) for segment in snapshot.segments])
+        results = []
+        for start in range(0, len(queries), QUERY_CHUNK):
+            chunk = queries[start : start + QUERY_CHUNK].to(self.device)
+            for found in nearest(chunk, blocks, top_k, region_weight_power=region_weight_power, impl=self.impl):
+                rows = found.rows.cpu().numpy()
+                hits = _hits(snapshot, ends, rows if numbers is None else numbers[rows], found.distance.tolist())
+                results.append(sorted(hits, key=lambda hit: (hit.distance, hit.id))[:top_k])
+        return results
 
-
-def underflow_error(features: Features, heaviest: float) -> float:
-    """Bound on what squares and products below float32's normal range add to a distance.
-
-    heaviest: at least max(1, level weight) * max(1, region weight) ** p, for all images.
-
-    A square errs by at most 2^-126 (flushed to zero), C of them move a norm by less than sqrt(C) 2^-63, and that
-    counts with a weight of at most `heaviest`. Each of the up to five steps to a weighted norm errs by 2^-126 more,
-    times its other factors: weights of at most `heaviest`, and a norm below 2^64, or its square would overflow.
-    2^-58 is more than five times 2^-62, and the rest covers what the relative error adds to all of this.
-    """
-    channels = max(level.shape[2] for level in features.levels)
-    terms = features.level_weights.shape[1] * features.level_weights.shape[2]
-    return terms * heaviest * (math.sqrt(channels) / 2**63 + 1 / 2**58)
-
-
-def _candidates(
-    snapshot: GallerySnapshot, queries: Features, top_k: int, region_weight_power: int, device: torch.device
-) -> list[NDArray[np.int64]]:
-    """For each query the numbers of the photos that may be among its `top_k` nearest, ascending."""
-    if top_k >= len(snapshot):
-        return [np.arange(len(snapshot))] * len(queries)
-    screened, heaviest = _screen(snapshot, queries, region_weight_power, device)
-    relative, absolute = relative_error(queries), underflow_error(queries, heaviest)
-    return [_not_farther(distances, top_k, relative, absolute) for distances in screened]
-
-
-def _not_farther(distances: NDArray[np.float32], top_k: int, relative: float, absolute: float) -> NDArray[np.int64]:
-    """Numbers of the photos that these bounds don't prove farther than `top_k` others (of which there are more)."""
-    values = distances.astype(np.float64)
-    # NaN and infinity are overflow: such a distance is unknown, so its photo is always a candidate.
-    known = np.isfinite(values)
-    upper = np.where(known, values / (1 - relative) + absolute, np.inf)
-    lower = np.where(known, values / (1 + relative) - absolute, -np.inf)
-    threshold = np.partition(upper, top_k - 1)[top_k - 1]
-    return np.flatnonzero(lower <= threshold)
-
-
-def _screen(
-    snapshot: GallerySnapshot, queries: Features, region_weight_power: int, device: torch.device
-) -> tuple[NDArray[np.float32], float]:
-    """Float32 distances [Q, G] to the living photos, in the order of the snapshot's ids, and `heaviest`."""
-    query = queries.to(device)
-    distances = [np.empty((len(queries), 0), np.float32)]
-    level_weight = max(1.0, float(query.level_weights.max()))
-    region_weight = max(1.0, float(query.region_weights.max()))
-    for segment in snapshot.segments:
-        for start in range(0, len(segment.live_rows), CHUNK_ROWS):
-            photos = rows_of(segment, segment.live_rows[start : start + CHUNK_ROWS]).to(device)
-            distance = pair_distance(query, photos, region_weight_power)
-            assert isinstance(distance, Tensor)
-            distances.append(distance.cpu().numpy())
-            level_weight = max(level_weight, float(photos.level_weights.max()))
-            region_weight = max(region_weight, float(photos.region_weights.max()))
-    return np.concatenate(distances, axis=1), level_weight * region_weight**region_weight_power
-
-
-def _places(snapshot: GallerySnapshot, numbers: NDArray[np.int64]) -> list[tuple[SegmentView, int, str]]:
-    """Segment, row and id of living photos by their number in the snapshot."""
-    ends = np.cumsum([len(segment.ids) for segment in snapshot.segments])
-    places = []
-    for number in numbers.tolist():
-        index = int(np.searchsorted(ends, number, side="right"))
-        segment = snapshot.segments[index]
-        within = number - (int(ends[index]) - len(segment.ids))
-        places.append((segment, int(segment.live_rows[within]), segment.ids[within]))
-    return places
-
-
-def _rescore(query: Features, places: Sequence[tuple[SegmentView, int, str]], region_weight_power: int) -> list[float]:
-    """Canonical distances of one query to some photos."""
-    result: list[float] = []
-    for start in range(0, len(places), CHUNK_ROWS):
-        # Consecutive places of one segment are read at once; the order stays.
-        runs = groupby(places[start : start + CHUNK_ROWS], key=itemgetter(0))
-        photos = Features.cat(rows_of(segment, np.array([row for _, row, _ in run])) for segment, run in runs)
-        result += canonical_distance(query, photos, region_weight_power)[0].tolist()
-    return result
+    def blocks(self, snapshot: GallerySnapshot) -> list[GalleryBlock]:
+        """The snapshot's rows, dead ones too, in the order of its segments."""
+        with self._lock:
+            if snapshot.segments != self._segments:  # a commit of metadata alone leaves them as they were
+                known = self._blocks
+                on_cpu = {segment.name: _block(segment, known.get(segment.name)) for segment in snapshot.segments}
+                # One block on a GPU: a launch for each of a thousand segments would cost more than their bytes.
+                self._blocks = on_cpu if self.device.type == "cpu" else _moved(list(on_cpu.values()), self.device)
+                self._segments = snapshot.segments
+            return list(self._blocks.values())
 
 
 def rows_of(segment: SegmentView, rows: NDArray[np.int64]) -> Features:
     """The stored features of some rows, as float32 (which holds float16 exactly)."""
 
-    def read(array: NDArray[np.generic]) -> Tensor:
+    def read(array: Array) -> Tensor:
         return torch.from_numpy(array[rows]).float()
 
     return Features(
         tuple(read(level) for level in segment.levels), read(segment.region_weights), read(segment.level_weights)
     )
+
+
+def _block(segment: SegmentView, known: GalleryBlock | None) -> GalleryBlock:
+    """The segment's arrays as they lie in memory, and what is known of them already."""
+    live = None
+    if len(segment.live_rows) < len(segment.region_weights):
+        live = _alive(len(segment.region_weights), torch.from_numpy(segment.live_rows))
+    if known is not None:
+        return known.with_live(live)
+    with warnings.catch_warnings():
+        # Torch has no read-only tensors; nothing writes to these.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return GalleryBlock(
+            tuple(torch.from_numpy(level) for level in segment.levels),
+            torch.from_numpy(segment.region_weights),
+            torch.from_numpy(segment.level_weights),
+            live,
+        )
+
+
+def _selected(blocks: list[GalleryBlock], selection: Selection) -> tuple[list[GalleryBlock], NDArray[np.int64] | None]:
+    """Blocks that hold the selected rows alive, and the numbers of their rows over all blocks where they are others."""
+    if selection.rows is None:
+        return blocks, None
+    lengths = [len(segment.region_weights) for segment in selection.snapshot.segments]
+    starts = np.cumsum([0, *lengths])
+    numbers = np.concatenate(
+        [np.empty(0, np.int64), *(rows + start for rows, start in zip(selection.rows, starts, strict=False))]
+    )
+    # The blocks may be others than the segments: all of these as one, on a GPU.
+    first, parts = 0, []
+    for block in blocks:
+        inside = numbers[np.searchsorted(numbers, first) : np.searchsorted(numbers, first + len(block))] - first
+        parts.append((block, torch.from_numpy(inside).to(block.device)))
+        first += len(block)
+    if not len(numbers):
+        return [], None
+    if len(numbers) <= min(GATHERED_ROWS, first // 8):
+        return [_gathered([part for part in parts if len(part[1])])], numbers
+    return [block.with_live(_alive(len(block), rows)) for block, rows in parts], None
+
+
+def _gathered(parts: list[tuple[GalleryBlock, Tensor]]) -> GalleryBlock:
+    levels = range(len(parts[0][0].levels))
+    return GalleryBlock(
+        tuple(torch.cat([block.levels[level][rows] for block, rows in parts]) for level in levels),
+        torch.cat([block.region_weights[rows] for block, rows in parts]),
+        torch.cat([block.level_weights[rows] for block, rows in parts]),
+    )
+
+
+def _alive(count: int, rows: Tensor) -> Tensor:
+    live = torch.zeros(count, dtype=torch.bool, device=rows.device)
+    live[rows] = True
+    return live
+
+
+def _moved(blocks: list[GalleryBlock], device: torch.device) -> dict[str, GalleryBlock]:
+    """All rows as one block on the device; none where there are none."""
+    if not blocks:
+        return {}
+    needed = sum(level.nbytes for block in blocks for level in block.levels)
+    try:
+        # Segment by segment into its place: no second copy of the whole, here or there.
+        levels = tuple(
+            _joined([block.levels[number] for block in blocks], device) for number in range(len(blocks[0].levels))
+        )
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(
+            f"the gallery's features take {needed / 2**30:.1f} GiB, more than is free on {device}: {error}. Search on "
+            "the CPU with device='cpu', or on a GPU with more memory"
+        ) from error
+    live = torch.cat(
+        [torch.ones(len(block), dtype=torch.bool) if block.live is None else block.live for block in blocks]
+    )
+    block = GalleryBlock(
+        levels,
+        _joined([block.region_weights for block in blocks], device),
+        _joined([block.level_weights for block in blocks], device),
+        None if live.all() else live.to(device),
+    )
+    return {"all": block}
+
+
+def _joined(parts: list[Tensor], device: torch.device) -> Tensor:
+    joined = torch.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=parts[0].dtype, device=device)
+    for target, part in zip(joined.split([len(part) for part in parts]), parts, strict=True):  # type: ignore[no-untyped-call]
+        target.copy_(part)
+    return joined
+
+
+def _hits(
+    snapshot: GallerySnapshot, ends: NDArray[np.int64], rows: NDArray[np.int64], distance: list[float]
+) -> list[Hit]:
+    """Segment, row and id of rows numbered over all segments."""
+    owners = np.searchsorted(ends, rows, side="right").tolist()
+    hits = []
+    for owner, row, d in zip(owners, rows.tolist(), distance, strict=True):
+        segment = snapshot.segments[owner]
+        within = row - (int(ends[owner]) - len(segment.region_weights))
+        hits.append(Hit(segment.ids[int(np.searchsorted(segment.live_rows, within))], d, segment, within))
+    return hits

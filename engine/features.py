@@ -38,6 +38,11 @@ class FeatureShapes:
         levels = f"{len(self.level_dims)} levels of {self.level_dims} channels"
         return f"{self.regions} regions, {levels}, maps of {cells}"
 
+    @property
+    def searched_bytes(self) -> int:
+        """Bytes of a stored photo that a search reads: its levels (float16) and weights (float32), not its maps."""
+        return self.regions * (2 * sum(self.level_dims) + 4 * (1 + len(self.level_dims)))
+
     def to_json(self) -> str:
         """Return the shapes as a JSON object."""
         return json.dumps({"regions": self.regions, "level_dims": self.level_dims, "map_size": self.map_size})

@@ -15,26 +15,25 @@ import errno
 import shlex
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata as packages
 from pathlib import Path
 
 import numpy as np
 
-from engine.catalogue import (
-    FORMAT_VERSION,
-    Catalogue,
-    GalleryMeta,
-    PhotoRecord,
-    SegmentState,
-    new_gallery_id,
-)
+from engine.backup import copy_gallery
+from engine.catalogue import Catalogue, new_gallery_id
 from engine.errors import GalleryCorruptError, GalleryError, NotAGalleryError, UnknownIdError
 from engine.features import FeatureBlock, FeatureShapes
-from engine.gallery_writer import LOCK_FILES, SEGMENTS, GalleryWriter, WriterLock
+from engine.filters import Filter
+from engine.gallery_place import UNFINISHED, is_gallery
+from engine.gallery_writer import GalleryWriter
 from engine.model_check import check_model
-from engine.segments import open_segment, segment_files, verify_segment
-from engine.snapshot import GallerySnapshot, SegmentView
+from engine.records import GalleryInfo, GalleryMeta, PhotoRecord, SegmentState
+from engine.schema import CATALOGUE, FORMAT_VERSION, SEGMENTS
+from engine.segments import open_segment, verify_segment
+from engine.snapshot import GallerySnapshot, SegmentView, Selection
+from engine.writer_lock import WriterLock
 
 __all__ = [
     "FeatureBlock",
@@ -45,25 +44,8 @@ __all__ = [
     "GalleryWriter",
     "PhotoRecord",
     "SegmentView",
+    "Selection",
 ]
-
-_CATALOGUE = "catalogue.sqlite"
-_UNFINISHED = "catalogue.new"
-# What a killed `create` leaves: a directory of these and nothing else may become a gallery.
-_LEFT_BY_CREATE = LOCK_FILES | {SEGMENTS, _UNFINISHED, f"{_UNFINISHED}-journal"}
-
-
-@dataclass(frozen=True)
-class GalleryInfo:
-    """A gallery's counts at one commit, and the constants it was made with."""
-
-    path: Path
-    generation: int
-    photos: int
-    dead_rows: int  # rows of removed photos, still on the disk
-    segments: int
-    bytes_on_disk: int
-    meta: GalleryMeta
 
 
 class Gallery:
@@ -90,29 +72,7 @@ class Gallery:
             GalleryCorruptError: segments are there and no catalogue. A gallery made here would delete them.
             GalleryError: the directory can't be read.
         """
-        path = Path(path)
-        try:
-            # Listed before the catalogue is looked for, so that a gallery made meanwhile is taken for nothing else.
-            segments = sum(1 for _ in segment_files(path / SEGMENTS))
-            entries = {entry.name for entry in path.iterdir()} if path.is_dir() else None
-            if (path / _CATALOGUE).is_file():
-                return True
-        except OSError as error:
-            raise GalleryError(f"can't look into {path}: {error}") from error
-        if segments:
-            raise GalleryCorruptError(
-                f"{path} holds {segments} segments and no {_CATALOGUE}, without which nobody knows whose features they "
-                f"are. Restore {_CATALOGUE} from a backup, or index the photos again into another directory"
-            )
-        if entries is not None:
-            if foreign := sorted(entries - _LEFT_BY_CREATE):
-                raise NotAGalleryError(
-                    f"{path} is not a gallery: found {foreign[0]!r} in it and no {_CATALOGUE}. "
-                    "Give a gallery, or a new or empty directory"
-                )
-        elif path.exists() or path.is_symlink():
-            raise NotAGalleryError(f"{path} is not a gallery: expected a directory. Give another path")
-        return False
+        return is_gallery(Path(path))
 
     @classmethod
     def create(
@@ -157,7 +117,7 @@ class Gallery:
             try:
                 if cls.exists(path):
                     raise GalleryError(f"{path} is a gallery already: open it, or give another path")
-                Catalogue.create(path / _CATALOGUE, path / _UNFINISHED, meta)
+                Catalogue.create(path / CATALOGUE, path / UNFINISHED, meta)
             finally:
                 lock.release()
         except OSError as error:
@@ -165,8 +125,12 @@ class Gallery:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: str | Path) -> Gallery:
+    def open(cls, path: str | Path, *, damaged: bool = False) -> Gallery:
         """Open a gallery for reading, and check that each file of it is there in full length.
+
+        Args:
+            path: its directory.
+            damaged: whether to leave that check out: for a gallery to be verified or restored.
 
         Raises:
             NotAGalleryError: there is none.
@@ -179,10 +143,38 @@ class Gallery:
                 f"no gallery at {path}: make one with `python -m engine index PHOTOS --gallery "
                 f"{shlex.quote(str(path))}`"
             )
-        catalogue = Catalogue(path / _CATALOGUE)
+        catalogue = Catalogue(path / CATALOGUE)
         gallery = cls(path, catalogue, catalogue.meta())
-        gallery.snapshot()
+        if not damaged:
+            gallery.snapshot()
         return gallery
+
+    @classmethod
+    def restore(cls, path: str | Path, snapshot: str | Path) -> Gallery:
+        """Put a gallery back to what a snapshot of it holds, or make it of the snapshot where there is none.
+
+        Raises:
+            GalleryCorruptError: the snapshot is damaged; then nothing is changed.
+            GalleryLockedError: another process is writing.
+            GalleryError: the snapshot is of another model or shapes, or the disk refused; then nothing is changed.
+        """
+        source = cls.open(snapshot)
+        if cls.exists(path):
+            with cls.open(path, damaged=True).writer() as writer:
+                writer.restore(source.path)
+        else:
+            source.verify()
+            source.copy(path)
+        return cls.open(path)
+
+    def copy(self, target: str | Path) -> None:
+        """Copy the gallery, as of its last commit, to a new directory (engine/backup.py), while others read and write.
+
+        Raises:
+            GalleryCorruptError: a segment is damaged.
+            GalleryError: the target is there already, or the disk refused.
+        """
+        copy_gallery(self.path, Path(target).absolute())
 
     def check_model(self, fingerprint: str, name: str | None = None) -> None:
         """Raise ModelMismatchError if the gallery holds features of another model than ``fingerprint``.
@@ -201,19 +193,48 @@ class Gallery:
             GalleryError: the directory is gone, or holds a new gallery by now.
         """
         with self._refresh:
-            gallery_id, generation = self._catalogue.stamp()
-            if gallery_id != self.meta.gallery_id:
-                raise GalleryError(f"{self.path} was replaced by another gallery: open it again")
-            if generation != self._snapshot.generation:
-                # The state may be of a later commit than the stamp: it carries its own generation.
-                state = self._catalogue.state(since=self._snapshot.generation)
-                try:
-                    self._views = {segment.stored.name: self._view(segment) for segment in state.segments}
-                except OSError as error:
-                    raise self._unmapped(error, len(state.segments)) from error
-                living = tuple(view for view in self._views.values() if view.ids)
-                self._snapshot = GallerySnapshot(state.generation, living)
+            if self._stamp() != self._snapshot.generation:
+                self._read(None)
             return self._snapshot
+
+    def select(self, where: Filter | None) -> Selection:
+        """Return the photos that a filter lets through, as of the last commit; all of them without one.
+
+        The filter is applied to the metadata of the same commit that the snapshot is of. Raises as `snapshot`.
+        """
+        if where is None:
+            return Selection(self.snapshot())
+        with self._refresh:
+            self._stamp()
+            chosen = self._read(where)
+            rows = (np.array(chosen[segment.name], dtype=np.int64) for segment in self._snapshot.segments)
+            return Selection(self._snapshot, tuple(rows))
+
+    def _stamp(self) -> int:
+        """The generation of the last commit, if this is still the same gallery."""
+        gallery_id, generation = self._catalogue.stamp()
+        if gallery_id != self.meta.gallery_id:
+            raise GalleryError(f"{self.path} was replaced by another gallery: open it again")
+        return generation
+
+    def _read(self, where: Filter | None) -> dict[str, list[int]]:
+        """Bring the snapshot up to date, and return the rows of each segment that a filter lets through then."""
+        while True:
+            state = self._catalogue.state(since=self._snapshot.generation, where=where)
+            try:
+                views = {segment.stored.name: self._view(segment) for segment in state.segments}
+            except OSError as error:
+                raise self._unmapped(error, len(state.segments)) from error
+            except GalleryCorruptError:
+                # Compaction deletes a segment once no commit names it: then a newer commit tells where its photos are.
+                if self._stamp() == state.generation:
+                    raise
+                continue
+            if state.generation != self._snapshot.generation:
+                self._views = views
+                living = tuple(view for view in views.values() if view.ids)
+                self._snapshot = GallerySnapshot(state.generation, living)
+            return state.chosen or {}
 
     def _view(self, segment: SegmentState) -> SegmentView:
         name = segment.stored.name
@@ -255,22 +276,35 @@ class Gallery:
 
     def info(self) -> GalleryInfo:
         """Return the counts as of the last commit of any process."""
-        generation, photos, segments = self._catalogue.summary()
+        found = self._catalogue.summary()
+        rows = sum(segment.rows for segment in found.segments)
         return GalleryInfo(
             path=self.path,
-            generation=generation,
-            photos=photos,
-            dead_rows=sum(segment.rows for segment in segments) - photos,
-            segments=len(segments),
-            bytes_on_disk=sum(segment.bytes for segment in segments) + self._catalogue.path.stat().st_size,
+            generation=found.generation,
+            photos=found.photos,
+            dead_rows=rows - found.photos - found.quarantined_photos,
+            quarantined_photos=found.quarantined_photos,
+            rows_ever=rows + found.dropped_rows,
+            segments=len(found.segments),
+            bytes_on_disk=sum(segment.bytes for segment in found.segments) + self._catalogue.path.stat().st_size,
+            bytes_resident=rows * self.meta.shapes.searched_bytes,
+            index_keys=found.index_keys,
             meta=self.meta,
         )
 
     def verify(self) -> None:
-        """Read all segment files and check their SHA-256; raises GalleryCorruptError for the first bad."""
-        _, _, segments = self._catalogue.summary()
-        for segment in segments:
-            verify_segment(self.path / SEGMENTS, segment)
+        """Read all segment files and check their SHA-256; raises GalleryCorruptError for the first bad.
+
+        It changes nothing; :meth:`GalleryWriter.verify` leaves what is damaged out of searches.
+        """
+        found = self._catalogue.summary()
+        try:
+            for segment in found.segments:
+                verify_segment(self.path / SEGMENTS, segment)
+        except GalleryCorruptError:
+            if self._stamp() == found.generation:
+                raise
+            self.verify()  # compaction deleted the segment meanwhile
 
     def writer(self) -> GalleryWriter:
         """Return the context manager that adds and removes photos while it holds the gallery's lock."""

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
-
-from engine.catalogue import Catalogue, NewPhoto, PhotoFile, name_ids
+from engine.backup import restore_into
+from engine.catalogue import Catalogue, name_ids
+from engine.compaction import CompactReport, compact
 from engine.errors import (
     DuplicateIdError,
     FeatureShapeError,
     GalleryError,
-    GalleryLockedError,
     InvalidPhotoError,
 )
 from engine.features import FeatureBlock, FeatureShapes
+from engine.filters import check_index_key
+from engine.quarantine import VerifyReport, verify
+from engine.records import NewPhoto, PhotoFile
+from engine.schema import SEGMENTS
 from engine.segments import remove_orphans, write_segment
+from engine.writer_lock import WriterLock
 
 MAX_ID_LENGTH = 1024  # characters
-
-SEGMENTS = "segments"  # the directory, under the gallery's
-_LOCK = "writer.lock"
-_HOLDER = "writer.json"
-_UNFINISHED_HOLDER = f"{_HOLDER}.new"
-LOCK_FILES = frozenset({_LOCK, _HOLDER, _UNFINISHED_HOLDER})  # what WriterLock may leave in a gallery
 
 
 class GalleryWriter:
@@ -49,7 +44,7 @@ class GalleryWriter:
     def __enter__(self) -> Self:
         self._lock.acquire()
         try:
-            _, _, segments = self._catalogue.summary()
+            segments = self._catalogue.summary().segments
             remove_orphans(self._path / SEGMENTS, keep={segment.name for segment in segments})
         except OSError as error:
             self._lock.release()
@@ -72,6 +67,7 @@ class GalleryWriter:
         file_stamps: Sequence[str | None] | None = None,
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
         previews: Sequence[bytes | None] | None = None,
+        replace: bool = False,
     ) -> None:
         """Add N photos as one segment, in one commit: all of them or, on any error, none.
 
@@ -86,12 +82,13 @@ class GalleryWriter:
             file_stamps: of the files, so that one that was written again can be told without decoding it.
             metadata: for each photo a dict that JSON can hold.
             previews: small encoded pictures.
+            replace: whether photos that are there under these ids go, in the same commit.
 
         Raises:
             InvalidPhotoError: an id, a path or metadata can't be stored, or a list isn't of length N.
             FeatureShapeError: features of other shapes than the gallery's.
             FeatureValueError: features that can't be stored.
-            DuplicateIdError: an id twice, or in the gallery already.
+            DuplicateIdError: an id twice, or in the gallery already (without ``replace``).
             GalleryError: the disk refused.
         """
         self._lock.require()
@@ -102,7 +99,8 @@ class GalleryWriter:
             )
         block.validate(ids)
         photos = _new_photos(ids, paths, content_hashes, file_stamps, metadata, previews)
-        self._catalogue.refuse_known(ids)
+        if not replace:
+            self._catalogue.refuse_known(ids)
         if not photos:
             return
         try:
@@ -112,7 +110,32 @@ class GalleryWriter:
                 f"can't write a segment of {len(photos)} photos to {self._path}: {error}. Nothing of this "
                 "batch was stored, what was committed before is still there. Free some space, check the disk"
             ) from error
-        self._catalogue.add_segment(stored, photos)
+        self._catalogue.add_segment(stored, photos, replace=replace)
+
+    def update_metadata(self, entries: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Replace the metadata of photos by id, in one commit; None takes them away.
+
+        Raises:
+            InvalidPhotoError: metadata can't be stored; then nothing is changed.
+            UnknownIdError: an id is not in the gallery; then nothing is changed.
+        """
+        self._lock.require()
+        for id_, entry in entries.items():
+            check_metadata(id_, entry)
+        if entries:
+            self._catalogue.update_metadata(entries)
+
+    def index_metadata(self, keys: Iterable[str]) -> None:
+        """Make SQL indexes for metadata keys that have none yet, in one commit, so that filters on them are quick.
+
+        Raises:
+            FilterError: a key can't be indexed.
+        """
+        self._lock.require()
+        keys = list(keys)
+        for key in keys:
+            check_index_key(key)
+        self._catalogue.index_metadata(keys)
 
     def update_files(self, files: Sequence[PhotoFile]) -> None:
         """Record in one commit where the files of photos are now; ids that aren't here are left out."""
@@ -132,60 +155,35 @@ class GalleryWriter:
         if unique := list(dict.fromkeys(ids)):
             self._catalogue.remove(unique)
 
+    def compact(self) -> CompactReport:
+        """Merge small segments and drop the rows of removed photos (engine/compaction.py); readers aren't disturbed.
 
-class WriterLock:
-    """The system's lock on ``writer.lock``, which dies with its process, and a note of who has it."""
+        Raises:
+            GalleryCorruptError: a segment is damaged.
+            GalleryError: the disk refused.
+        """
+        self._lock.require()
+        return compact(self._path / SEGMENTS, self._catalogue, self._shapes)
 
-    def __init__(self, path: Path) -> None:
-        """Name the gallery's directory; nothing is locked yet."""
-        self._path = path
-        self._lock: FileLock | None = None
+    def verify(self) -> VerifyReport:
+        """Read every file of the gallery, and leave damaged segments out of searches (engine/quarantine.py).
 
-    def acquire(self) -> None:
-        """Take the lock without waiting; raises GalleryLockedError, or GalleryError if the disk refuses."""
-        # A FileLock can be acquired twice by its owner; a new one each time makes the second a refusal.
-        lock = FileLock(self._path / _LOCK, thread_local=False)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise self._held() from None
-        except OSError as error:
-            raise GalleryError(f"can't write to gallery {self._path}: {error}") from error
-        self._lock = lock
-        try:
-            note = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
-            unfinished = self._path / _UNFINISHED_HOLDER
-            unfinished.write_text(json.dumps(note), encoding="utf-8")
-            unfinished.replace(self._path / _HOLDER)
-        except OSError as error:
-            self.release()
-            raise GalleryError(f"can't write to gallery {self._path}: {error}") from error
+        Raises:
+            GalleryCorruptError: the catalogue is damaged.
+            GalleryError: the disk refused.
+        """
+        self._lock.require()
+        return verify(self._path, self._catalogue)
 
-    def release(self) -> None:
-        """Give the lock back, if it is held."""
-        if self._lock is not None:
-            (self._path / _HOLDER).unlink(missing_ok=True)
-            self._lock.release()
-            self._lock = None
+    def restore(self, snapshot: str | Path) -> None:
+        """Put the gallery back to what a snapshot of it holds, in one commit (engine/backup.py).
 
-    def require(self) -> None:
-        """Raise GalleryError unless the lock is held."""
-        if self._lock is None:
-            raise GalleryError("the writer is not open; use it as `with gallery.writer() as writer: ...`")
-
-    def _held(self) -> GalleryLockedError:
-        try:
-            note = json.loads((self._path / _HOLDER).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # its holder has the lock and is about to write this, or just left
-            note = {}
-        pid, host, since = note.get("pid"), note.get("host"), note.get("since")
-        holder = f"process {pid} on {host} since {since}" if note else "another process, just now"
-        return GalleryLockedError(
-            f"{self._path} is being written by {holder}; one writer at a time. Wait for it to end, then try again",
-            pid=pid,
-            host=host,
-            since=since,
-        )
+        Raises:
+            GalleryCorruptError: the snapshot is damaged; then nothing is changed.
+            GalleryError: it is of another model or shapes, or the disk refused; then nothing is changed.
+        """
+        self._lock.require()
+        restore_into(self._path, Path(snapshot))
 
 
 def _new_photos(
@@ -245,7 +243,3 @@ def _check_text(id_: str, text: str | None) -> None:
         (text or "").encode()
     except UnicodeEncodeError as error:
         raise InvalidPhotoError(f"photo {id_!r}: {text!r} is not valid Unicode; rename the file") from error
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,9 +1,9 @@
 """Photos on their way into a gallery: decoded ahead, encoded in batches, committed in segments."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from engine.catalogue import PhotoFile
 from engine.encoders import Encoder
 from engine.errors import FeatureValueError, ImageError, InvalidPhotoError
 from engine.gallery import FeatureBlock, Gallery, GalleryWriter
 from engine.gallery_writer import check_id
+from engine.records import PhotoFile
 from engine.sources import Expanded, Photo, Source, decode, file_stamp
 from engine.types import AddReport, Skipped
 from mlrm.features import Features
@@ -44,6 +44,8 @@ class Ingest:
 
     gallery: the gallery, or None if the first photos are to create it with `gallery_for`.
     metadata: of some photos, by id.
+    replace: whether a photo replaces what is there under its id, and its metadata that of a photo that is there.
+    index_keys: metadata keys that are to have an index.
     """
 
     def __init__(
@@ -52,8 +54,11 @@ class Ingest:
         gallery: Gallery | None,
         gallery_for: GalleryFor,
         metadata: Mapping[str, Mapping[str, Any]],
+        replace: bool = False,
+        index_keys: Sequence[str] = (),
     ) -> None:
         self._encoder, self._gallery, self._gallery_for, self._metadata = encoder, gallery, gallery_for, metadata
+        self._replace, self._index_keys = replace, index_keys
         self._writer: GalleryWriter | None = None
         self._stack = ExitStack()
         self._held: dict[str, _Held] = {}
@@ -63,13 +68,16 @@ class Ingest:
         self._photos: list[Photo] = []
         self._features: list[Features] = []
         self._files: list[PhotoFile] = []  # of photos in the gallery: to be recorded
+        self._described: dict[str, Mapping[str, Any]] = {}  # the same: their new metadata
+        self._taken: set[str] = set()
+        self._replacing: set[str] = set()
         self._added: list[str] = []
         self._skipped: list[Skipped] = []
         self._already = self._moved = 0
 
     def __enter__(self) -> Self:
         if self._gallery is not None:
-            self._writer = self._stack.enter_context(self._gallery.writer())
+            self._open(self._gallery)
             for record in self._gallery.existing().values():
                 held = _Held(record.id, record.path, record.content_hash, record.file_stamp)
                 self._held[held.id] = held
@@ -81,6 +89,11 @@ class Ingest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def _open(self, gallery: Gallery) -> GalleryWriter:
+        self._writer = self._stack.enter_context(gallery.writer())
+        self._writer.index_metadata(self._index_keys)
+        return self._writer
 
     def run(self, photos: Expanded, progress: Progress) -> AddReport:
         """Add what isn't there already; report what was skipped and why."""
@@ -95,7 +108,17 @@ class Ingest:
             progress(done, len(sources))
         self._commit()
         self._commit_files()
-        return AddReport(tuple(self._added), self._already, tuple(self._skipped), self._moved, photos.left_out)
+        if self._described and self._writer is not None:
+            self._writer.update_metadata(self._described)
+        return AddReport(
+            tuple(self._added),
+            self._already,
+            tuple(self._skipped),
+            self._moved,
+            photos.left_out,
+            replaced=len(self._replacing.intersection(self._added)),
+            described=len(self._described),
+        )
 
     def _settled(self, source: Source) -> bool:
         """Whether a photo needs no decoding: its id can't be kept, or its file is there as it was when it was added.
@@ -113,7 +136,7 @@ class Ingest:
             return False
         if (held.path, held.file_stamp) != (source.path, file_stamp(source.path)):
             return False
-        self._already += 1
+        self._leave(held)
         return True
 
     def _holder(self, source: Source, id_: str | None) -> _Held | None:
@@ -129,16 +152,25 @@ class Ingest:
         if held is None:
             self._take(photo)
         elif held.content_hash == photo.content_hash:
-            self._already += 1
+            self._leave(held)
             self._follow(held, photo)
+        elif self._replace and held.id not in self._taken:
+            self._replacing.add(held.id)
+            self._take(replace(photo, id=held.id))
         elif held.path == source.path and source.path is not None:
-            self._skip(
-                source,
-                f"changed since it was added; remove it first (retriever.remove([{held.id!r}])) and add it again",
-            )
+            self._skip(source, f"changed since it was added as {held.id!r}; add it with replace=True (`--replace`)")
         else:
             holder = held.path or "an image from memory"
-            self._skip(source, f"the id {photo.id!r} is taken by {holder}; rename it or give ids=[...]")
+            self._skip(
+                source,
+                f"the id {photo.id!r} is taken by {holder}; rename it, give ids=[...], or add it with replace=True",
+            )
+
+    def _leave(self, held: _Held) -> None:
+        """Count a photo that is there, and note the metadata it is to have from now on."""
+        self._already += 1
+        if self._replace and held.id in self._metadata and held.id not in self._taken:
+            self._described[held.id] = self._metadata[held.id]
 
     def _follow(self, held: _Held, photo: Photo) -> None:
         """Note the file of a photo that is there, if it was moved, or written again with the same picture."""
@@ -155,6 +187,7 @@ class Ingest:
 
     def _take(self, photo: Photo) -> None:
         """Encode the photo with others, as soon as a batch is full."""
+        self._taken.add(photo.id)
         self._held[photo.id] = _Held(photo.id, photo.source.path, photo.content_hash, photo.file_stamp)
         self._waiting.append(photo)
         if len(self._photos) + len(self._waiting) == SEGMENT_PHOTOS:
@@ -187,10 +220,9 @@ class Ingest:
         if not photos:
             return
         block = feature_block(Features.cat(features))
-        if self._writer is None:
-            self._writer = self._stack.enter_context(self._gallery_for(block).writer())
+        writer = self._writer or self._open(self._gallery_for(block))
         ids = [photo.id for photo in photos]
-        self._writer.add(
+        writer.add(
             block,
             ids,
             paths=[photo.source.path for photo in photos],
@@ -198,6 +230,7 @@ class Ingest:
             file_stamps=[photo.file_stamp for photo in photos],
             metadata=[self._metadata.get(id_) for id_ in ids],
             previews=[photo.preview for photo in photos],
+            replace=self._replace,
         )
         self._added += ids
 

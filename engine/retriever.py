@@ -1,21 +1,25 @@
 """`Retriever`: photos in, sketches in, the nearest photos out."""
 
+import dataclasses
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 from PIL import Image
 
 from engine.checks import check_maps, check_query, check_top_k, metadata_by_id, metadata_in_order
+from engine.compaction import CompactReport
 from engine.encoders import Encoder
-from engine.encoders.torch_encoder import TorchEncoder
+from engine.encoders.opening import open_encoder
 from engine.errors import ConfigError, FeatureShapeError
-from engine.exact import search_snapshot
+from engine.exact import ExactSearch
+from engine.filters import Filter, check_index_key
 from engine.gallery import FeatureBlock, Gallery
 from engine.ingest import Ingest, Progress, encode, feature_block
 from engine.model_check import EXTERNAL
+from engine.quarantine import VerifyReport
 from engine.results import make_result
 from engine.sources import expand
 from engine.types import AddReport, SearchResult
@@ -24,11 +28,13 @@ from mlrm.devices import find_device
 from mlrm.features import Features
 from mlrm.images import ImageSource, load_image
 
+Where = Mapping[str, Any]
+
 
 class Retriever:
     """Finds the photos that a sketch shows. Safe to share between threads.
 
-    model: a checkpoint; None for the trained one that comes with the package.
+    model: a checkpoint, or an `.onnx` file of `python -m export.to_onnx`; None for the trained one of the package.
     gallery: the directory of the gallery; made by the first `add`.
     device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
 
@@ -44,7 +50,8 @@ class Retriever:
         device: str = "auto",
     ) -> None:
         self.device = find_device(device)
-        self.encoder: Encoder = TorchEncoder(model, self.device)
+        self.encoder: Encoder = open_encoder(model, self.device)
+        self._exact = ExactSearch(self.device)
         self.path = Path(gallery).absolute()  # so that a later change of directory does no harm
         self._writing = threading.Lock()
         self._gallery = Gallery.open(self.path) if Gallery.exists(self.path) else None
@@ -69,7 +76,9 @@ class Retriever:
         photos: Any,
         *,
         ids: Sequence[str] | None = None,
-        metadata: Mapping[str, Mapping[str, Any]] | None = None,
+        metadata: Mapping[str, Mapping[str, Any]] | str | os.PathLike[str] | None = None,
+        replace: bool = False,
+        index_keys: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> AddReport:
         """Add photos; what can't be used is skipped and reported, what is there already is left alone.
@@ -77,28 +86,36 @@ class Retriever:
         photos: a folder (all images below it; ids are their paths relative to it), a file (its name), a PIL image, an
         array [H, W, 3] or [H, W] (uint8, or float in 0..1), encoded bytes, or a list of these. Images from memory get
         an id made of their content unless `ids` are given, one for each photo.
-        metadata: for some ids, a dict that JSON can hold.
+        metadata: for some ids, a dict that JSON can hold; or a .csv or .jsonl file (`engine.metadata_file`).
+        replace: whether a photo takes the place of another one with its id, and the metadata given for a photo that is
+        there already the place of what it has.
+        index_keys: metadata keys that filters will often use; the gallery gets an index for each, and keeps it.
         progress: called with the number of photos handled and their total; default: a bar, where there is a terminal.
 
         There already is a file that the gallery knows (under any id, unless `ids` are given), and the same picture
         under the same id; if its old file is gone, the gallery notes the new place. A file that was changed since it
-        was added is skipped: remove its photo and add it again.
+        was added is skipped, unless `replace` is true.
 
         Interrupted at any moment, at most the last 512 photos are lost; the same call again goes on from there.
         Raises `NoImagesError` for a folder without images, `ImageError` for a path that isn't there,
-        `InvalidPhotoError` for ids or metadata that don't fit the photos or JSON, `ModelMismatchError` for a gallery of
-        another model and `GalleryLockedError` if another process is writing.
+        `InvalidPhotoError` for ids or metadata that don't fit the photos or JSON, `FilterError` for a key that can't be
+        indexed, `ModelMismatchError` for a gallery of another model and `GalleryLockedError` if another process is
+        writing.
         """
         expanded = expand(photos, ids)
-        metadata = metadata_by_id(metadata, expanded.sources)
+        entries, unmatched = metadata_by_id(metadata, expanded.sources)
+        for key in index_keys:
+            check_index_key(key)
         with self._writing:
             if (gallery := self.gallery) is not None:
                 self._check_model(gallery)
-            with Ingest(self.encoder, gallery, self._gallery_for, metadata) as ingest:
+            with Ingest(self.encoder, gallery, self._gallery_for, entries, replace, index_keys) as ingest:
                 if progress is not None:
-                    return ingest.run(expanded, progress)
-                with progress_bar() as show:
-                    return ingest.run(expanded, lambda done, total: show("add photos", done, total))
+                    report = ingest.run(expanded, progress)
+                else:
+                    with progress_bar() as show:
+                        report = ingest.run(expanded, lambda done, total: show("add photos", done, total))
+        return dataclasses.replace(report, unmatched=unmatched)
 
     def add_features(
         self,
@@ -106,6 +123,7 @@ class Retriever:
         ids: Sequence[str] | None = None,
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
         *,
+        replace: bool = False,
         fingerprint: str | None = None,
         region_weight_power: int | None = None,
     ) -> AddReport:
@@ -113,6 +131,7 @@ class Retriever:
 
         ids: one for each photo; default "0", "1", ... counted on from all photos the gallery ever had.
         metadata: a list as long as ids, of dicts that JSON can hold, or None.
+        replace: whether photos that are there under these ids go.
         fingerprint: `MLRM.fingerprint()` of the model that computed them, checked against the gallery's. Without one
         nothing is checked but the shapes: they are taken into a model's gallery too, and if another model computed
         them, their distances mean nothing. A gallery that starts without one can be searched by features only.
@@ -136,7 +155,7 @@ class Retriever:
                 raise ConfigError(f"region_weight_power is {region_weight_power}; expected {self.path}'s, {power}")
             check_maps(features, block.shapes, gallery)
             with gallery.writer() as writer:
-                writer.add(block, ids, metadata=metadata)
+                writer.add(block, ids, metadata=metadata, replace=replace)
         return AddReport(tuple(ids), 0, ())
 
     def remove(self, ids: str | Sequence[str]) -> None:
@@ -146,26 +165,80 @@ class Retriever:
             with gallery.writer() as writer:
                 writer.remove([ids] if isinstance(ids, str) else ids)
 
+    def update(self, metadata: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Give photos, by id, other metadata in place of what they have (None: none), all at once.
+
+        Raises `UnknownIdError` for an id that isn't there and `InvalidPhotoError` for what JSON can't hold; then no
+        photo is changed.
+        """
+        with self._writing, Gallery.open(self.path).writer() as writer:
+            writer.update_metadata(metadata)
+
+    def compact(self) -> CompactReport:
+        """Merge small segments and drop the rows of removed photos; searches go on, and find what they found.
+
+        Worth it after many small additions or removals. Killed at any moment, no photo is lost.
+        """
+        with self._writing, Gallery.open(self.path).writer() as writer:
+            return writer.compact()
+
+    def snapshot(self, directory: str | os.PathLike[str]) -> None:
+        """Copy the gallery, as of its last commit, to a new directory, while others read and write.
+
+        On the same file system it shares the features' bytes: quick, and no backup against a failing disk.
+        """
+        Gallery.open(self.path).copy(Path(directory))
+
+    def restore(self, snapshot: str | os.PathLike[str]) -> None:
+        """Put the gallery back to what a snapshot of it holds, as one commit; killed at any moment, before or after."""
+        with self._writing:
+            Gallery.restore(self.path, Path(snapshot))
+
+    def verify(self) -> VerifyReport:
+        """Check every file of the gallery, and leave damaged segments out of searches until they are repaired."""
+        with self._writing, Gallery.open(self.path, damaged=True).writer() as writer:
+            return writer.verify()
+
     @overload
-    def search(self, sketch: ImageSource, top_k: int = 10) -> SearchResult: ...
+    def search(
+        self, sketch: ImageSource, top_k: int = 10, *, where: Where | None = None, subset: Iterable[str] | None = None
+    ) -> SearchResult: ...
     @overload
-    def search(self, sketch: list[ImageSource], top_k: int = 10) -> list[SearchResult]: ...
-    def search(self, sketch: Any, top_k: int = 10) -> SearchResult | list[SearchResult]:
+    def search(
+        self,
+        sketch: list[ImageSource],
+        top_k: int = 10,
+        *,
+        where: Where | None = None,
+        subset: Iterable[str] | None = None,
+    ) -> list[SearchResult]: ...
+    def search(
+        self, sketch: Any, top_k: int = 10, *, where: Where | None = None, subset: Iterable[str] | None = None
+    ) -> SearchResult | list[SearchResult]:
         """The `top_k` photos nearest to a sketch, exact, by (distance, id); all of them if there are fewer.
 
         sketch: a path, a PIL image, an array or encoded bytes; a list of these gives a list of results.
-        Raises `ImageError` for a sketch that can't be decoded, `QueryError` for a `top_k` below 1, `FeatureValueError`
-        for a model whose features aren't finite, and `ModelMismatchError` for a gallery of features computed elsewhere.
+        where: conditions on the metadata, all of which must hold: `{"category": "shoe", "price": {"lt": 100}, "tag":
+        {"in": ["new", "sale"]}}`; also eq, ne, le, gt, ge, exists. A list in the metadata matches by membership: with
+        one of its items. `engine.filters` says more.
+        subset: ids of photos; those that the gallery doesn't hold match nothing.
+        Both are applied before anything is scored, to the metadata of the same commit that is searched.
+        Raises `ImageError` for a sketch that can't be decoded, `QueryError` for a `top_k` below 1, `FilterError` for
+        `where` or `subset` of another form, `FeatureValueError` for a model whose features aren't finite, and
+        `ModelMismatchError` for a gallery of features computed elsewhere.
         """
         check_top_k(top_k)
+        chosen = Filter.parse(where, subset)
         many = isinstance(sketch, (list, tuple))
         images = [load_image(one) for one in (sketch if many else [sketch])]
         if (gallery := self.gallery) is not None:
             self._check_model(gallery)
-        results = self._search(encode(self.encoder, images, "sketch"), top_k, images) if images else []
+        results = self._search(encode(self.encoder, images, "sketch"), top_k, chosen, images) if images else []
         return results if many else results[0]
 
-    def search_features(self, features: Features, top_k: int = 10) -> list[SearchResult]:
+    def search_features(
+        self, features: Features, top_k: int = 10, *, where: Where | None = None, subset: Iterable[str] | None = None
+    ) -> list[SearchResult]:
         """As `search`, for features of Q sketches computed elsewhere; a list of one result for each.
 
         Raises `FeatureShapeError` where shapes differ from the gallery's and `FeatureValueError` for NaN, infinity and
@@ -173,9 +246,11 @@ class Retriever:
         """
         check_top_k(top_k)
         queries = features.map(lambda tensor: tensor.detach().to("cpu").float())
-        return self._search(queries, top_k, [None] * len(queries))
+        return self._search(queries, top_k, Filter.parse(where, subset), [None] * len(queries))
 
-    def _search(self, queries: Features, top_k: int, images: Sequence[Image.Image | None]) -> list[SearchResult]:
+    def _search(
+        self, queries: Features, top_k: int, where: Filter | None, images: Sequence[Image.Image | None]
+    ) -> list[SearchResult]:
         gallery, found = self.gallery, feature_block(queries).shapes
         check_query(queries)
         if gallery is None:
@@ -183,7 +258,7 @@ class Retriever:
         expected = gallery.meta.shapes
         if (expected.regions, expected.level_dims) != (found.regions, found.level_dims):
             raise FeatureShapeError(f"the query has {found}; {self.path} holds {expected}: use the gallery's model")
-        hits = search_snapshot(gallery.snapshot(), queries, top_k, gallery.meta.region_weight_power, self.device)
+        hits = self._exact(gallery.select(where), queries, top_k, gallery.meta.region_weight_power)
         return [make_result(gallery, queries[i : i + 1], hits[i], image) for i, image in enumerate(images)]
 
     def _gallery_for(
@@ -210,5 +285,5 @@ class Retriever:
     def _next_ids(self, count: int) -> list[str]:
         """Numbers that no photo here ever had as its default id: what was removed is counted too."""
         info = None if self.gallery is None else self.gallery.info()
-        first = 0 if info is None else info.photos + info.dead_rows
+        first = 0 if info is None else info.rows_ever
         return [str(first + number) for number in range(count)]

@@ -18,6 +18,8 @@ import hashlib
 import mmap
 import os
 import secrets
+import shlex
+import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from engine.errors import GalleryCorruptError
+from engine.errors import GalleryCorruptError, GalleryError
 from engine.features import Array, FeatureBlock, FeatureShapes
 from engine.tensor_file import read_header, write_tensors
 
@@ -100,10 +102,26 @@ def segment_files(directory: Path) -> Iterator[Path]:
 
 
 def remove_orphans(directory: Path, keep: Collection[str]) -> None:
-    """Delete what killed writers left under ``directory``: every segment not named in ``keep``."""
+    """Delete what killed writers left under ``directory``: every segment not named in ``keep``. Raises OSError."""
     for path in (*directory.glob(f"{_TEMPORARY_PREFIX}*"), *segment_files(directory)):
         if path.stem not in keep:
-            path.unlink()
+            _delete(path)
+
+
+def delete_segment(directory: Path, stored: StoredSegment) -> None:
+    """Delete the file of a segment that the catalogue no longer names; raises GalleryError."""
+    try:
+        _delete(stored.path(directory))
+    except OSError as error:
+        raise GalleryError(f"can't delete {stored.path(directory)}: {error}; the next writer will try again") from error
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        if os.name != "nt":  # Windows keeps a file that a reader has mapped; the next writer tries again
+            raise
 
 
 def open_segment(directory: Path, stored: StoredSegment, shapes: FeatureShapes) -> FeatureBlock:
@@ -115,8 +133,13 @@ def open_segment(directory: Path, stored: StoredSegment, shapes: FeatureShapes) 
         OSError: the system refuses the file or the map.
     """
     path = stored.path(directory)
-    with _opened(path, stored) as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if (fault := _wrong_length(path, stored)) is not None:
+        raise _corrupt(path, fault)
+    try:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError as error:  # deleted since its length was asked for
+        raise _corrupt(path, "it is missing") from error
     try:
         found = read_header(mapped)
     except ValueError as error:
@@ -133,13 +156,43 @@ def open_segment(directory: Path, stored: StoredSegment, shapes: FeatureShapes) 
 
 
 def verify_segment(directory: Path, stored: StoredSegment) -> None:
-    """Read every byte of a segment; raises GalleryCorruptError if one has changed."""
+    """Read every byte of a segment; raises GalleryCorruptError if one has changed, and OSError."""
+    if (fault := find_fault(directory, stored)) is not None:
+        raise _corrupt(stored.path(directory), fault)
+
+
+def find_fault(directory: Path, stored: StoredSegment) -> str | None:
+    """Read every byte of a segment, and say how it differs from what the catalogue recorded, if so; raises OSError."""
     path, sha256 = stored.path(directory), hashlib.sha256()
-    with _opened(path, stored) as file:
+    if (fault := _wrong_length(path, stored)) is not None:
+        return fault
+    with path.open("rb") as file:
         while chunk := file.read(_HASH_CHUNK):
             sha256.update(chunk)
-    if sha256.hexdigest() != stored.sha256:
-        raise _corrupt(path, f"its SHA-256 is {sha256.hexdigest()}, expected {stored.sha256}")
+    found = sha256.hexdigest()
+    return None if found == stored.sha256 else f"its SHA-256 is {found}, expected {stored.sha256}"
+
+
+def place_segment(stored: StoredSegment, source: Path, target: Path) -> None:
+    """Put a segment that lies in one directory into another one too, in place of a damaged file of its name.
+
+    By a hard link where the file system allows it, else by a copy that is on the disk on return; the caller flushes
+    the directory. Raises GalleryCorruptError for a file that is missing or of another length, and OSError.
+    """
+    original, temporary = stored.path(source), target / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    if (fault := _wrong_length(original, stored)) is not None:
+        raise _corrupt(original, fault)
+    try:
+        try:
+            temporary.hardlink_to(original)
+        except OSError:  # another file system, or one without hard links
+            with original.open("rb") as reading, temporary.open("xb") as writing:
+                shutil.copyfileobj(reading, writing, _HASH_CHUNK)
+                writing.flush()
+                os.fsync(writing.fileno())
+        temporary.replace(stored.path(target))
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _layout(rows: int, shapes: FeatureShapes) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
@@ -154,18 +207,18 @@ def _layout(rows: int, shapes: FeatureShapes) -> dict[str, tuple[np.dtype[Any], 
     return layout
 
 
-def _opened(path: Path, stored: StoredSegment) -> BinaryIO:
-    """The file of a segment, opened for reading, if it has the length that the catalogue recorded."""
+def _wrong_length(path: Path, stored: StoredSegment) -> str | None:
+    """What is wrong with a segment's file as far as its length tells; raises OSError."""
     try:
         actual = path.stat().st_size
-    except FileNotFoundError as error:
-        raise _corrupt(path, f"it is missing, expected {stored.bytes} bytes") from error
-    if actual != stored.bytes:
-        raise _corrupt(path, f"it has {actual} bytes, expected {stored.bytes}")
-    return path.open("rb")
+    except FileNotFoundError:
+        return f"it is missing, expected {stored.bytes} bytes"
+    return None if actual == stored.bytes else f"it has {actual} bytes, expected {stored.bytes}"
 
 
 def _corrupt(path: Path, fault: str) -> GalleryCorruptError:
+    gallery = shlex.quote(str(path.parent.parent))
     return GalleryCorruptError(
-        f"segment file {path}: {fault}. Restore it from a backup, or index the photos again into a new gallery"
+        f"segment file {path}: {fault}. `python -m engine verify --gallery {gallery}` leaves it out, so that the rest "
+        "can be searched, and says how to repair it"
     )

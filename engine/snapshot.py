@@ -41,3 +41,15 @@ class GallerySnapshot:
     def ids(self) -> tuple[str, ...]:
         """Ids of all photos, segment by segment."""
         return tuple(id_ for segment in self.segments for id_ in segment.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The photos of a snapshot that a search may return."""
+
+    snapshot: GallerySnapshot
+    rows: tuple[NDArray[np.int64], ...] | None = None
+    """For each segment some of its living rows, ascending; None: all photos."""
+
+    def __len__(self) -> int:
+        return len(self.snapshot) if self.rows is None else sum(map(len, self.rows))

@@ -102,15 +102,33 @@ class AddReport:
     """Those of `already` whose file was found at another place: the gallery knows the new one now."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """How many files in folders don't end like an image, by ending."""
+    replaced: int = 0
+    """Those of `added` that took the place of a photo with the same id."""
+    described: int = 0
+    """Those of `already` whose metadata were replaced."""
+    unmatched: int = 0
+    """Rows of the metadata file that name none of the photos."""
 
     def __repr__(self) -> str:
         return "\n".join([self.summary(), *(f"  {skip.source}: {skip.reason}" for skip in self.skipped)])
 
     def summary(self) -> str:
-        """All counts, in one or two lines."""
-        moved = f" ({self.moved} of them moved)" if self.moved else ""
-        text = f"{len(self.added)} added, {self.already} there already{moved}, {len(self.skipped)} skipped"
-        return f"{text}\n{left_out_text(self.left_out)}" if self.left_out else text
+        """All counts, in a few lines."""
+        replaced = f" ({self.replaced} of them in place of older ones)" if self.replaced else ""
+        also = [
+            f"{count} of them {what}"
+            for count, what in ((self.moved, "moved"), (self.described, "with new metadata"))
+            if count
+        ]
+        already = f" ({', '.join(also)})" if also else ""
+        lines = [
+            f"{len(self.added)} added{replaced}, {self.already} there already{already}, {len(self.skipped)} skipped"
+        ]
+        if self.left_out:
+            lines.append(left_out_text(self.left_out))
+        if self.unmatched:
+            lines.append(f"rows of the metadata file that name none of these photos: {self.unmatched}")
+        return "\n".join(lines)
 
 
 def left_out_text(left_out: Mapping[str, int]) -> str:

@@ -18,7 +18,7 @@ from tests.engine.conftest import COUNT
 from tests.engine.test_exact import random_features
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("index", "search", "info", "doctor", "demo")
+COMMANDS = ("index", "search", "info", "doctor", "demo", "compact", "snapshot", "restore", "verify", "sync")
 
 
 def run(*arguments: object, code: int = 0) -> Result:
@@ -216,3 +216,43 @@ def test_it_runs_as_a_module(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("NotAGalleryError: no gallery at")
     assert "Traceback" not in done.stderr
+
+
+def test_metadata_filters_and_replacement_from_the_command_line(
+    checkpoint: Path, photos: Path, sketches: list[Path], tmp_path: Path
+) -> None:
+    gallery, file, model = tmp_path / "g", tmp_path / "m.csv", ("--model", checkpoint, "--device", "cpu")
+    file.write_text("id,category,price\nphoto-0.png,shoe,10\nphoto-2.png,shoe,30\nphoto-4.png,bag,20\ngone.png,bag,1\n")
+    text = run("index", photos, "--gallery", gallery, "--metadata", file, "--index-key", "category", *model).stderr
+    assert "rows of the metadata file that name none of these photos: 1" in text
+    assert re.search(r"indexed metadata keys\W+category", run("info", "--gallery", gallery).stdout)
+
+    def found(where: str) -> list[str]:
+        output = run("search", sketches[0], "--gallery", gallery, "--json", "--where", where, *model).stdout
+        return sorted(match["id"] for match in json.loads(output))
+
+    assert found('{"category": "shoe"}') == ["photo-0.png", "photo-2.png"]
+    assert found('{"category": "shoe", "price": {"lt": 20}}') == ["photo-0.png"]
+    assert found('{"price": {"exists": false}}') == ["more/photo-1.png", "more/photo-3.png", "more/photo-5.png"]
+    file.write_text("id,category\nphoto-0.png,bag\n")
+    run("index", photos, "--gallery", gallery, "--metadata", file, "--replace", *model)
+    assert found('{"category": "bag"}') == ["photo-0.png", "photo-4.png"]
+    message = error_of("search", sketches[0], "--gallery", gallery, "--where", "category=bag", *model)
+    assert "FilterError: where is 'category=bag', which is no JSON" in message
+
+
+def test_upkeep_from_the_command_line(filled: Retriever, tmp_path: Path) -> None:
+    gallery, copy = filled.path, tmp_path / "copy"
+    assert f"{copy}: {COUNT} photos" in run("snapshot", copy, "--gallery", gallery).stderr
+    filled.remove("photo-0.png")
+    assert (
+        "segments: 1 before, 1 after; rows of removed photos dropped: 1;" in run("compact", "--gallery", gallery).stderr
+    )
+    assert "segments as they were written: 1, damaged: 0" in run("verify", "--gallery", gallery).stderr
+    [segment] = (gallery / "segments").iterdir()
+    segment.write_bytes(segment.read_bytes()[:-1])
+    text = run("verify", "--gallery", gallery, code=1).stderr
+    assert f"segments as they were written: 0, damaged: 1\n{segment}: it has" in text
+    assert f"{gallery}: {COUNT} photos" in run("restore", copy, "--gallery", gallery).stderr
+    assert "damaged: 0" in run("verify", "--gallery", gallery).stderr
+    assert len(filled) == COUNT

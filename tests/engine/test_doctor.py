@@ -35,23 +35,26 @@ def test_what_is_not_installed_says_what_it_would_be_for(monkeypatch: pytest.Mon
     found = {finding.name: finding for finding in examine()}
     assert found["numpy"] == Finding("numpy", False, "not installed: pip install numpy")
     assert found["matplotlib"] == Finding("matplotlib", None, "not installed, for training (extra train)")
-    assert found["tensorrt"] == Finding("tensorrt", None, "not installed, not used by this version")
+    assert found["triton"] == Finding("triton", None, "not installed, for search on a GPU (extra gpu)")
+    assert found["tensorrt"] == Finding("tensorrt", None, "not installed, to build engines (extra trt)")
 
 
 def test_what_is_installed_and_not_used_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.2")
     found = {finding.name: finding for finding in examine()}
-    for package in ("triton", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx-cu13", "fastapi"):
-        assert found[package] == Finding(package, None, "1.2, not used by this version")
+    assert found["fastapi"] == Finding("fastapi", None, "1.2, not used by this version")
+    assert found["onnx"] == Finding("onnx", True, "1.2, for export (extra onnx)")
     assert found["matplotlib"] == Finding("matplotlib", True, "1.2, for training (extra train)")
 
 
 def test_the_search_was_really_run(findings: dict[str, Finding], monkeypatch: pytest.MonkeyPatch) -> None:
     assert findings["search on the CPU"].works is True
-    monkeypatch.setattr("kernels.reference.pair_distance", lambda query, gallery: torch.ones(3, 50))
+    monkeypatch.setattr(
+        "kernels.ops.distance_topk", lambda query, gallery, k: (None, torch.zeros(len(query), k, dtype=torch.int64))
+    )
     broken = {finding.name: finding for finding in examine()}["search on the CPU"]
     assert broken.works is False
-    assert "distances are off by" in broken.text
+    assert "of 10 ranks of 1 sketches are wrong" in broken.text
 
 
 def test_the_gpu_is_tried_or_said_to_be_missing(findings: dict[str, Finding]) -> None:

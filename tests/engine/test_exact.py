@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import exact
-from engine.exact import search_snapshot
-from engine.gallery import GallerySnapshot, SegmentView
-from kernels.reference import canonical_distance, pair_distance
+from engine.exact import ExactSearch
+from engine.gallery import GallerySnapshot, SegmentView, Selection
+from kernels.reference import canonical_distance
 from mlrm.features import Features
 
 CPU = torch.device("cpu")
@@ -81,7 +81,7 @@ def snapshot_of(data: Data, sizes: list[int] | None = None, dead: set[int] | Non
 
 
 def searched(data: Data, top_k: int, power: int = 1, **layout: object) -> list[Ranking]:
-    results = search_snapshot(snapshot_of(data, **layout), data.query, top_k, power, CPU)  # type: ignore[arg-type]
+    results = ExactSearch(CPU)(Selection(snapshot_of(data, **layout)), data.query, top_k, power)  # type: ignore[arg-type]
     return [[(hit.id, hit.distance) for hit in hits] for hits in results]
 
 
@@ -203,35 +203,32 @@ def test_a_photo_equal_to_the_query_has_distance_zero() -> None:
     assert first[9][1] > 0
 
 
-def test_nothing_but_candidates_is_rescored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The screen is there to leave photos out: on ordinary data, all but a few."""
-    rescored = []
-    rescore = exact._rescore
-    monkeypatch.setattr(exact, "_rescore", lambda q, places, p: rescored.append(len(places)) or rescore(q, places, p))
-    data = Data(random_features(3, 1), stored(random_features(500, 2)))
-    assert searched(data, 10) == brute_force(data, 10)
-    assert max(rescored) < 15
+def test_what_is_known_of_a_segment_outlives_a_removal() -> None:
+    """A removed photo changes which rows live, not what was derived from them."""
+    data, search = _random(), ExactSearch(CPU)
+    before = search.blocks(snapshot_of(data, [30, 40]))
+    before[0].cache["test"] = "derived"
+    after = search.blocks(snapshot_of(data, [30, 40], {3}))
+    assert after[0].cache["test"] == "derived"
+    assert [block.live_count for block in after] == [29, 40]
+    assert [block.live_count for block in before] == [30, 40]  # a search going on is not disturbed
 
 
-def test_nothing_is_screened_where_all_photos_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = _ties()
-    expected = brute_force(data, 70)
-    monkeypatch.setattr(exact, "pair_distance", lambda *_: pytest.fail("screened"))
-    assert searched(data, 70) == searched(data, 71) == expected
-    with pytest.raises(pytest.fail.Exception, match="screened"):
-        searched(data, 69)
+def test_a_commit_that_changes_no_row_derives_nothing_again() -> None:
+    """New metadata, say: on a GPU, deriving means to copy the whole gallery."""
+    data, search = _random(), ExactSearch(CPU)
+    snapshot = snapshot_of(data, [30, 40])
+    before = search.blocks(snapshot)
+    after = search.blocks(GallerySnapshot(2, (*snapshot.segments,)))
+    assert all(new is old for new, old in zip(after, before, strict=True))
 
 
-def test_candidates_are_read_segment_by_segment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One by one, a search for all of a large gallery would take as many small reads as it has photos."""
-    data, reads = _random(), list[tuple[str, list[int]]]()
-    read = exact.rows_of
-    monkeypatch.setattr(
-        exact, "rows_of", lambda segment, rows: reads.append((segment.name, rows.tolist())) or read(segment, rows)
-    )
-    query = Data(data.query[:1], data.gallery)
-    assert searched(query, 70, sizes=[30, 40], dead={3}) == brute_force(query, 70, without={3})
-    assert reads == [("segment-0", [row for row in range(30) if row != 3]), ("segment-30", list(range(40)))]
+def test_one_search_serves_snapshots_in_any_order() -> None:
+    data, search = _random(), ExactSearch(CPU)
+    whole, fewer = snapshot_of(data, [30, 40]), snapshot_of(data, [30, 40], {3, 35})
+    for snapshot, without in ((whole, set[int]()), (fewer, {3, 35}), (whole, set[int]())):
+        found = [[(hit.id, hit.distance) for hit in hits] for hits in search(Selection(snapshot), data.query, 70, 1)]
+        assert found == brute_force(data, 70, without=without)
 
 
 # -- laws
@@ -244,14 +241,6 @@ def test_candidates_are_read_segment_by_segment(monkeypatch: pytest.MonkeyPatch)
 def test_result_does_not_depend_on_segment_boundaries(case: Callable[[], Data], sizes: list[int]) -> None:
     data = case()
     assert searched(data, 10, sizes=sizes) == searched(data, 10)
-
-
-@pytest.mark.parametrize("rows", [1, 7, 70, 71])
-def test_result_does_not_depend_on_chunk_size(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = _ties()
-    whole = [searched(data, k) for k in (10, 70)]
-    monkeypatch.setattr(exact, "CHUNK_ROWS", rows)
-    assert [searched(data, k) for k in (10, 70)] == whole
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])
@@ -272,12 +261,12 @@ def test_result_does_not_depend_on_dead_rows() -> None:
 
 
 def test_an_empty_snapshot_gives_empty_results() -> None:
-    assert search_snapshot(GallerySnapshot(0, ()), random_features(2, 1), 10, 1, CPU) == [[], []]
+    assert ExactSearch(CPU)(Selection(GallerySnapshot(0, ())), random_features(2, 1), 10, 1) == [[], []]
 
 
 def test_hits_name_the_row_they_lie_in() -> None:
     data = _random()
-    [hits, *_] = search_snapshot(snapshot_of(data, [30, 40], {3, 35}), data.query, 70, 1, CPU)
+    [hits, *_] = ExactSearch(CPU)(Selection(snapshot_of(data, [30, 40], {3, 35})), data.query, 70, 1)
     for hit in hits:
         row = data.ids.index(hit.id)
         assert (hit.segment.name, hit.row) == (("segment-0", row) if row < 30 else ("segment-30", row - 30))
@@ -341,57 +330,28 @@ def test_near_ties_are_ordered_by_what_float32_cannot_see() -> None:
     assert [id_ for id_, _ in searched(data, 10)[0]] == data.ids[:10]
 
 
-def test_without_its_bound_the_screen_would_lose_photos(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mutation that shows the test above to be sharp."""
-    monkeypatch.setattr(exact, "relative_error", lambda features: 0.0)
-    assert searched(near_ties(), 10) != brute_force(near_ties(), 10)
-
-
-def test_without_the_underflow_bound_the_screen_would_lose_photos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact, "underflow_error", lambda features, heaviest: 0.0)
-    assert searched(_weights_underflow(), 10, 2) != brute_force(_weights_underflow(), 10, 2)
-
-
-def _thirds(channels: int) -> Data:
-    """Equal terms: every addition of a long sum rounds the same way."""
-    vectors = random_features(2, 1, (channels, channels))
-    thirds = Features(
-        tuple(torch.full_like(level, 1 / 3) for level in vectors.levels), vectors.region_weights, vectors.level_weights
+@pytest.mark.parametrize("gathered_rows", [0, exact.GATHERED_ROWS])
+@pytest.mark.parametrize("count", [0, 1, 3, 20, 40, 65])
+@pytest.mark.parametrize("make", [_random, _ties])
+def test_a_filtered_search_is_a_search_of_a_gallery_of_those_photos(
+    make: Callable[[], Data], count: int, gathered_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever share of the photos is selected, and whether their rows are gathered or the others left out."""
+    monkeypatch.setattr(exact, "GATHERED_ROWS", gathered_rows)
+    data, dead = make(), {0, 31, 32, 50, 69}
+    living = np.array(sorted(set(range(70)) - dead))
+    chosen = np.sort(np.random.default_rng(count).choice(living, count, replace=False))
+    snapshot = snapshot_of(data, [30, 1, 39], dead)
+    rows = tuple(
+        chosen[(chosen >= start) & (chosen < start + size)] - start for start, size in ((0, 30), (30, 1), (31, 39))
     )
-    return Data(thirds, stored(vectors))
-
-
-def _cancelling(channels: int) -> Data:
-    offset = {"dims": (channels, channels), "offset": 100.0}
-    return Data(random_features(4, 1, **offset), stored(random_features(50, 2, **offset)))
-
-
-def _mixed(channels: int) -> Data:
-    """One large square and many that it swallows when it comes first."""
-    data = Data(random_features(4, 1, (channels, channels)), stored(random_features(50, 2, (channels, channels))))
-    for level in data.gallery.levels:
-        level[:, :, 0] = 2048.0
-    return data
-
-
-@pytest.mark.parametrize("power", [1, 2])
-@pytest.mark.parametrize("channels", [1, 16, 1280])
-@pytest.mark.parametrize("case", [_thirds, _cancelling, _mixed], ids=lambda case: case.__name__.strip("_"))
-def test_the_relative_error_bound_holds(case: Callable[[int], Data], channels: int, power: int) -> None:
-    data = case(channels)
-    screened = pair_distance(data.query, data.gallery, power)
-    assert isinstance(screened, torch.Tensor)
-    canonical = canonical_distance(data.query, data.gallery, power)
-    error = float(((screened.double() - canonical).abs() / canonical).max())
-    assert 0 < error < exact.relative_error(data.query) < 1e-4
-
-
-@pytest.mark.parametrize("power", [1, 2])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__.strip("_"))
-def test_every_screened_distance_is_within_both_bounds(case: Callable[[], Data], power: int) -> None:
-    data = case()
-    screened, heaviest = exact._screen(snapshot_of(data), data.query, power, CPU)
-    canonical = canonical_distance(data.query, data.gallery, power).numpy()
-    bound = exact.relative_error(data.query) * canonical + exact.underflow_error(data.query, heaviest)
-    known = np.isfinite(screened)
-    assert (np.abs(screened.astype(np.float64) - canonical) <= bound)[known].all()
+    others = set(range(70)) - set(chosen.tolist())
+    search = ExactSearch(CPU)
+    for top_k in (1, 7, 70):
+        results = search(Selection(snapshot, rows), data.query, top_k, 1)
+        found = [[(hit.id, hit.distance) for hit in hits] for hits in results]
+        assert found == brute_force(data, top_k, without=others)
+    everything = search(Selection(snapshot), data.query, 70, 1)
+    assert [[hit.id for hit in hits] for hits in everything] == [
+        [id_ for id_, _ in ranking] for ranking in brute_force(data, 70, without=dead)
+    ]

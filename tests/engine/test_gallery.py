@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from engine import errors
-from engine.catalogue import PhotoFile
 from engine.gallery import FeatureBlock, FeatureShapes, Gallery
 from engine.gallery_writer import MAX_ID_LENGTH
 from engine.model_check import EXTERNAL
+from engine.records import PhotoFile
 from tests.engine.kill_writer import SHAPES, block_of, photo_id
 
 ROOT = Path(__file__).parents[2]
@@ -538,7 +538,7 @@ def test_segments_without_a_catalogue_are_a_damaged_gallery_and_left_alone(galle
     before = files_of(gallery.path)
     for use in (Gallery.exists, Gallery.open, create):
         with pytest.raises(
-            errors.GalleryCorruptError, match=r"holds 2 segments and no catalogue\.sqlite.* Restore .* from a backup"
+            errors.GalleryCorruptError, match=r"holds 2 segments and no catalogue\.sqlite.* Restore a snapshot"
         ):
             use(gallery.path)
     assert files_of(gallery.path) == before

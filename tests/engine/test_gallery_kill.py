@@ -92,7 +92,7 @@ def test_a_segment_that_missed_its_transaction_is_invisible_and_cleaned_up(
     with gallery.writer() as writer:
         writer.add(block_of([0]), ["a"])
         with monkeypatch.context() as patch:
-            patch.setattr(Catalogue, "add_segment", lambda *_: (_ for _ in ()).throw(GalleryError("power cut")))
+            patch.setattr(Catalogue, "add_segment", lambda *_, **__: (_ for _ in ()).throw(GalleryError("power cut")))
             with pytest.raises(GalleryError, match="power cut"):
                 writer.add(block_of([1]), ["b"])
     assert len(list((tmp_path / "g" / "segments").iterdir())) == 2

@@ -110,7 +110,7 @@ def test_a_file_that_was_changed_in_place_is_skipped_and_says_what_to_do(
         report = empty.add(folder)
         [skip] = report.skipped
         assert skip.source == str(path)
-        assert "changed since it was added; remove it first (retriever.remove(['photo-0.png']))" in skip.reason
+        assert "changed since it was added as 'photo-0.png'; add it with replace=True" in skip.reason
     assert len(report.added) == 0
     old = {match.id: match.distance for match in empty.search(sketches[0])}
     empty.remove(["photo-0.png"])
@@ -123,7 +123,7 @@ def test_a_changed_file_is_told_by_the_id_it_has_in_the_gallery(empty: Retriever
     empty.add(photos)
     RED.save(photos / "more" / "photo-1.png")
     [skip] = empty.add(photos / "more").skipped
-    assert "retriever.remove(['more/photo-1.png'])" in skip.reason
+    assert "changed since it was added as 'more/photo-1.png'; add it with replace=True" in skip.reason
 
 
 def test_a_file_written_again_with_the_same_picture_is_decoded_once(

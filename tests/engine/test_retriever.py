@@ -133,7 +133,10 @@ def test_another_picture_under_a_taken_id_is_skipped_and_says_so(
     report = filled.add(image if from_memory else tmp_path / "photo-0.png", ids=["photo-0.png"])
     [skip] = report.skipped
     holder = filled.gallery.record("photo-0.png").path
-    assert skip.reason == f"the id 'photo-0.png' is taken by {holder}; rename it or give ids=[...]"
+    assert (
+        skip.reason
+        == f"the id 'photo-0.png' is taken by {holder}; rename it, give ids=[...], or add it with replace=True"
+    )
     assert (report.added, report.already, len(filled)) == ((), 0, COUNT)
 
 

@@ -1,0 +1,13 @@
+"""The options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+GalleryOption = Annotated[Path, typer.Option(help="The gallery's directory.")]
+ModelOption = Annotated[Path | None, typer.Option(help="A checkpoint; default: the trained one shipped.")]
+MetadataOption = Annotated[
+    Path | None, typer.Option(help="A .csv or .jsonl file of metadata, with a column id or path.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
