@@ -44,7 +44,7 @@ def _gather(blocks: Sequence[GalleryBlock], rows: Tensor) -> _Rows:
         block = blocks[0]
         return _Rows(tuple(v[rows] for v in block.levels), block.region_weights[rows], block.level_weights[rows])
     ends = torch.tensor([len(block) for block in blocks], device=rows.device).cumsum(0)
-    owner = torch.searchsorted(ends, rows, right=True)
+    owner = torch.searchsorted(ends, rows.contiguous(), right=True)
     order = owner.argsort(stable=True)
     parts = []
     for number in sorted(set(owner.tolist())):

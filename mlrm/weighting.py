@@ -52,7 +52,7 @@ class RLA(nn.Module):
         channels = torch.cat((torch.eye(levels), torch.ones(1, levels))).to(maps)
         planes = maps.detach()[:, None, :, None] * channels[None, :, None, :, None, None]
         encoded: Tensor = self.geometry_encoder(planes.flatten(0, 2)).mean((2, 3))
-        return encoded.view(len(maps), -1, encoded.shape[1])
+        return encoded.view(maps.shape[0], -1, encoded.shape[1])
 
     def forward(self, levels: tuple[Tensor, ...], maps: Tensor) -> tuple[Tensor, Tensor]:
         """Unscaled region features, L x [B, R, C_l], and maps [B, R, h, w] -> rho [B, R], lam [B, R, L]."""

@@ -1,0 +1,215 @@
+"""A model -> ONNX files with their metadata, and the check that they are the model still."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import onnx
+import torch
+
+import mlrm
+from engine.encoders.exported import ExportedEncoder, ExportMetadata, FileDomain
+from export.errors import ExportError, ParityError
+from export.graph import build_graph
+from export.images import Progress, load_pairs
+from export.parity import Parity, compare
+from export.precision import HALF, lower
+from mlrm.checkpoint import SHIPPED, load
+from mlrm.model import MLRM
+
+Dtype = Literal["fp32", "fp16", "bf16", "int8"]
+InputDtype = Literal["uint8", "float32"]
+DTYPES: tuple[Dtype, ...] = ("fp32", "fp16", "bf16", "int8")
+OPSETS = range(18, 24)
+"""What the exporter writes and the runtimes here read."""
+DEFAULT_OPSET = 20
+INT8_OPSET = 20
+"""Later Q/DQ nodes say their type twice, of which ONNX Runtime changes one on processors where uint8 is faster."""
+BF16_OPSET = 22
+"""Convolution and pooling take bfloat16 from this one on."""
+
+
+@dataclass(frozen=True)
+class OnnxOptions:
+    """How a model becomes ONNX; raises `ExportError` for values that don't go together.
+
+    image_size: side in pixels; None for the model's own. opset: None for the lowest that does.
+    data: folder of pairs for int8's ranges and for parity; None for drawn ones. pairs: how many at most.
+    """
+
+    dtype: Dtype = "fp32"
+    opset: int | None = None
+    max_batch: int = 64
+    image_size: int | None = None
+    input_dtype: InputDtype = "uint8"
+    data: Path | None = None
+    pairs: int = 64
+
+    def __post_init__(self) -> None:
+        for name, choices in (("dtype", DTYPES), ("input_dtype", ("uint8", "float32"))):
+            if (found := getattr(self, name)) not in choices:
+                raise ExportError(f"{name} is {found!r}; expected one of {', '.join(choices)}")
+        for name in ("max_batch", "pairs"):
+            if (found := getattr(self, name)) < 1:
+                raise ExportError(f"{name} is {found}; expected 1 or more")
+        if self.opset is not None and self.opset not in OPSETS:
+            raise ExportError(f"opset is {self.opset}; expected {OPSETS.start} to {OPSETS.stop - 1}")
+        if self.dtype == "bf16" and self.chosen_opset < BF16_OPSET:
+            raise ExportError(
+                f"opset is {self.opset}; bfloat16 convolutions exist from opset {BF16_OPSET} on: leave out --opset, or "
+                "use --dtype fp16"
+            )
+        if self.dtype == "int8" and self.chosen_opset > INT8_OPSET:
+            raise ExportError(
+                f"opset is {self.opset}; ONNX Runtime can't run its own int8 graphs beyond opset {INT8_OPSET}: leave "
+                "out --opset"
+            )
+
+    @property
+    def chosen_opset(self) -> int:
+        """The opset asked for, or the lowest that has the type."""
+        return self.opset or (BF16_OPSET if self.dtype == "bf16" else DEFAULT_OPSET)
+
+    @property
+    def calibration(self) -> str:
+        """The images that int8's ranges are found on; empty for other types."""
+        if self.dtype != "int8":
+            return ""
+        return (
+            f"{self.pairs} drawn pairs"
+            if self.data is None
+            else f"up to {self.pairs} pairs of {self.data.resolve().name}"
+        )
+
+
+def load_model(checkpoint: Path | None, image_size: int | None) -> MLRM:
+    """The model of a checkpoint (None: the shipped one) for images of `image_size` (None: its own), in eval mode.
+
+    Raises `CheckpointError` as `mlrm.checkpoint.load` does, and `ConfigError` for a model whose features depend on the
+    batch, and for a size it can't take.
+    """
+    model = load(SHIPPED if checkpoint is None else checkpoint)
+    model.config.require_image_features()
+    if image_size in (None, model.config.image_size):
+        return model
+    assert image_size is not None
+    resized = MLRM(replace(model.config, image_size=image_size))
+    resized.load_state_dict(model.state_dict())
+    return resized.eval()
+
+
+def domains(model: MLRM) -> tuple[FileDomain, ...]:
+    """The files a model makes: one, or with separate networks one for sketches and one for photos."""
+    return ("both",) if model.config.shared_networks else ("sketch", "photo")
+
+
+def file_for(out: Path, domain: FileDomain) -> Path:
+    """The file of a domain: `m.onnx` itself, `m.sketch.onnx` or `m.photo.onnx`."""
+    return out if domain == "both" else out.with_name(f"{out.stem}.{domain}{out.suffix}")
+
+
+def describe(model: MLRM, domain: FileDomain, options: OnnxOptions) -> ExportMetadata:
+    """The metadata of the file that `write_onnx` makes for a domain: equal metadata, equal file."""
+    packages = ["torch", "onnx", "onnxscript"] + ["onnxruntime"] * (options.dtype == "int8")
+    return ExportMetadata(
+        config=model.config,
+        fingerprint=model.fingerprint(),
+        domain=domain,
+        dtype=options.dtype,
+        input_dtype=options.input_dtype,
+        max_batch=options.max_batch,
+        opset=options.chosen_opset,
+        calibration=options.calibration,
+        versions={"mlrm-engine": mlrm.__version__} | {package: version(package) for package in packages},
+    )
+
+
+def write_onnx(model: MLRM, out: Path, options: OnnxOptions, progress: Progress) -> list[Path]:
+    """Write `model` (in eval mode, on the CPU) as `out`, or as one file for sketches and one for photos beside it.
+
+    Each file is whole or isn't there. Raises `ExportError` for a graph that can't be made, `DatasetError` for
+    calibration images that can't be used.
+    """
+    calibration = None
+    if options.dtype == "int8":
+        calibration = load_pairs(options.data, "train", model.config.image_size, options.pairs, progress)
+    files = []
+    for domain in domains(model):
+        metadata = describe(model, domain, options)
+        progress(f"build graph ({domain})", 0, 1)
+        graph = build_graph(model, metadata)
+        if options.dtype in HALF:
+            graph = lower(graph, options.dtype)
+        elif calibration is not None:
+            from export.quantize import quantize
+
+            graph = quantize(graph, calibration, metadata, progress)
+        onnx.helper.set_model_props(graph, metadata.to_properties())
+        onnx.checker.check_model(graph, full_check=True)
+        file = file_for(out, domain)
+        partial = file.with_name(file.name + ".partial")
+        onnx.save_model(graph, partial)
+        report_path(file).unlink(missing_ok=True)  # it is about the file that this one replaces
+        partial.replace(file)
+        files.append(file)
+    return files
+
+
+def open_encoder(file: Path, dtype: str) -> tuple[ExportedEncoder, str]:
+    """The encoder that runs a file on this CPU, and its runtime's name.
+
+    ONNX Runtime, but for bf16, whose convolutions its CPU provider doesn't have: OpenVINO.
+    Raises `ExportError` where the package is missing.
+    """
+    try:
+        if dtype == "bf16":
+            from engine.encoders.openvino_encoder import OpenVinoEncoder
+
+            return OpenVinoEncoder(file), f"OpenVINO {version('openvino')}, CPU"
+        from engine.encoders.onnx_encoder import OnnxEncoder
+
+        return OnnxEncoder(file, torch.device("cpu")), f"ONNX Runtime {version('onnxruntime')}, CPU"
+    except ImportError as error:
+        package = "openvino" if dtype == "bf16" else "onnxruntime"
+        raise ExportError(
+            f"parity of {dtype} is checked with {package}, which can't be imported ({error}): pip install {package}, "
+            "or skip the check with --no-parity"
+        ) from error
+
+
+def check(model: MLRM, files: Sequence[Path], options: OnnxOptions, progress: Progress) -> Parity:
+    """Compare files of `write_onnx` with their model at batch 1, 2 and the largest; nothing is written."""
+    encoder, runtime = open_encoder(files[0], options.dtype)
+    images = load_pairs(options.data, "test", model.config.image_size, options.pairs, progress)
+    return compare(
+        encoder.encode,
+        model,
+        images,
+        runtime=runtime,
+        dtype=options.dtype,
+        batches=(1, 2, options.max_batch),
+        progress=progress,
+    )
+
+
+def report_path(file: Path) -> Path:
+    """Where the parity report of a file lies."""
+    return file.with_name(file.name + ".parity.json")
+
+
+def settle(parity: Parity, files: Sequence[Path]) -> None:
+    """Write the report beside each file; if it failed, add `.failed` to the files' names and raise `ParityError`."""
+    for file in files:
+        parity.save(report_path(file))
+    if parity.passed:
+        return
+    for file in files:
+        file.replace(file.with_name(file.name + ".failed"))
+    raise ParityError(
+        "the exported model is not the original: " + "; ".join(parity.failures) + f". Report: {report_path(files[0])}; "
+        f"kept for a look: {', '.join(file.name + '.failed' for file in files)}. --dtype fp32 changes least"
+    )
