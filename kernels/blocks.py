@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from kernels.bounds import direct_error, heaviest_weight, underflow_error
 from kernels.reference import RegionFeatures, check_features
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ class GalleryBlock:
     region_weights: [N, R] and level_weights: [N, R, L], floating point, >= 0.
     live: bool [N], or None where every row lives. A dead row is never returned.
     cache: what an implementation derives from the rows and wants to find again; keys begin with its name.
+    A search makes a block of its queries too, for its own time.
 
     Everything is finite: that is the business of who stores rows. Raises `ValueError` for shapes that don't fit.
     """
@@ -89,7 +91,7 @@ class GalleryBlock:
     @property
     def heaviest(self) -> tuple[float, float]:
         """The largest region weight and the largest level weight; (0, 0) where there are no rows."""
-        return self.derived("block.heaviest", lambda: heaviest(self))
+        return self.derived("block.heaviest", lambda: _heaviest(self))
 
     def derived(self, key: str, compute: Callable[[], T]) -> T:
         """What `compute` makes of the rows alone, computed once and kept in `cache` under `key`."""
@@ -101,9 +103,25 @@ class GalleryBlock:
 
 def heaviest(features: RegionFeatures) -> tuple[float, float]:
     """The largest region weight and the largest level weight of some features; (0, 0) of none."""
+    if isinstance(features, GalleryBlock):
+        return features.heaviest
+    return _heaviest(features)
+
+
+def _heaviest(features: RegionFeatures) -> tuple[float, float]:
     if not features.region_weights.shape[0]:
         return 0.0, 0.0
     return float(features.region_weights.max()), float(features.level_weights.max())
+
+
+def slack_of_differences(query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> tuple[float, float]:
+    """How far a float32 distance from differences may be from the canonical one: (relative, absolute).
+
+    `bounds.direct_error` of the distance, and `bounds.underflow_error` of the two sides.
+    """
+    channels, regions = [level.shape[2] for level in query.levels], query.region_weights.shape[1]
+    weight = heaviest_weight([block.heaviest, heaviest(query)], region_weight_power)
+    return direct_error(channels, regions), underflow_error(channels, regions, weight)
 
 
 def _mean(level: Tensor) -> Tensor:

@@ -10,12 +10,6 @@ from collections.abc import Sequence
 import torch
 
 FLOAT32_ROUNDOFF = 2.0**-24
-SMALLEST_NORMAL = 2.0**-126
-
-
-def sum_error(terms: int, roundoff: float = FLOAT32_ROUNDOFF) -> float:
-    """Bound on |fl(sum) - sum| / sum |x_i| for `terms` products, each rounded once, added in any order (gamma_n)."""
-    return terms * roundoff / (1 - terms * roundoff)
 
 
 def direct_error(channels: Sequence[int], regions: int) -> float:

@@ -1,15 +1,15 @@
 """The eager implementation: plain PyTorch on any device, float32 arithmetic. Slow, and right everywhere."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from kernels import reference
-from kernels.blocks import GalleryBlock, heaviest
-from kernels.bounds import direct_error, heaviest_weight, underflow_error
+from kernels.blocks import GalleryBlock, slack_of_differences
 from kernels.merge import over_blocks
-from kernels.reference import RegionFeatures
+from kernels.reference import FeatureTensors, RegionFeatures
 from kernels.rescore import rescore_pairs
 
 __all__ = ["lower_bounds", "pair_distance", "region_pool", "rescore_pairs", "smallest_bounds", "why_not"]
@@ -25,23 +25,26 @@ def why_not(device: torch.device) -> str | None:
 
 def pair_distance(query: RegionFeatures, gallery: GalleryBlock, region_weight_power: int) -> Tensor:
     """Distances of all pairs, float32 [Q, N], from differences: within `direct_error` of the canonical ones."""
-    whole = _Float32(query, slice(None))
+    whole = FeatureTensors.of(query, Tensor.float)
     parts = [whole.region_weights.new_empty((len(whole.region_weights), 0))]
     for start in range(0, len(gallery), CHUNK_ROWS):
-        rows = _Float32(gallery, slice(start, start + CHUNK_ROWS))
+        rows = FeatureTensors.of(gallery, partial(_rows_in_float32, start=start))
         distance = reference.pair_distance(whole, rows, region_weight_power)
         assert isinstance(distance, Tensor)
         parts.append(distance)
     return torch.cat(parts, 1)
 
 
+def _rows_in_float32(tensor: Tensor, start: int) -> Tensor:
+    """CHUNK_ROWS rows, in float32, which holds the narrower types exactly."""
+    return tensor[start : start + CHUNK_ROWS].float()
+
+
 def lower_bounds(query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> Tensor:
     """Float32 [Q, N], never above the canonical distance; 0 where the distance overflowed."""
     distance = pair_distance(query, block, region_weight_power)
-    channels, regions = [level.shape[2] for level in query.levels], query.region_weights.shape[1]
-    sides = [block.heaviest, heaviest(query)]
-    underflow = underflow_error(channels, regions, heaviest_weight(sides, region_weight_power))
-    lower = distance.double() / (1 + direct_error(channels, regions)) - underflow
+    relative, absolute = slack_of_differences(query, block, region_weight_power)
+    lower = distance.double() / (1 + relative) - absolute
     # Rounded to float32 it may come out up to 2^-24 larger: 2^-23 off covers it.
     return torch.where(distance.isfinite(), lower * (1 - 2.0**-23), 0).clamp_min(0).float()
 
@@ -66,12 +69,3 @@ def _nearest_bounds(
 def region_pool(levels: Sequence[Tensor], maps: Tensor) -> tuple[Tensor, ...]:
     """Mean over the grid of (map r * level l), L x float32 [B, R, C_l]."""
     return reference.region_pool(levels, maps)
-
-
-class _Float32:
-    """Some rows of features, in float32, which holds the narrower types exactly."""
-
-    def __init__(self, features: RegionFeatures, rows: slice) -> None:
-        self.levels = tuple(level[rows].float() for level in features.levels)
-        self.region_weights = features.region_weights[rows].float()
-        self.level_weights = features.level_weights[rows].float()

@@ -12,7 +12,7 @@ from torch import Tensor
 from kernels import gradients, reference
 from kernels.blocks import GalleryBlock
 from kernels.dispatch import ImplementationError, pick, pick_for
-from kernels.reference import RegionFeatures, check_pair, check_pool
+from kernels.reference import FeatureTensors, RegionFeatures, check_pair, check_pool
 from kernels.topk import nearest
 
 
@@ -67,21 +67,12 @@ def region_pool(levels: Sequence[Tensor], maps: Tensor, *, impl: str = "auto") -
     return tuple(_region_pool(list(levels), maps, impl))
 
 
-class _Features:
-    """Features as the registered operations carry them: tensor by tensor."""
-
-    def __init__(self, levels: Sequence[Tensor], region_weights: Tensor, level_weights: Tensor) -> None:
-        self.levels = tuple(levels)
-        self.region_weights, self.level_weights = region_weights, level_weights
-
-
 def _tensors(features: RegionFeatures) -> tuple[list[Tensor], Tensor, Tensor]:
     return list(features.levels), features.region_weights, features.level_weights
 
 
-def _double(features: RegionFeatures) -> _Features:
-    levels, region_weights, level_weights = _tensors(features)
-    return _Features([level.double() for level in levels], region_weights.double(), level_weights.double())
+def _double(features: RegionFeatures) -> FeatureTensors:
+    return FeatureTensors.of(features, Tensor.double)
 
 
 def _topk(query: RegionFeatures, block: GalleryBlock, k: int, power: int, impl: str) -> tuple[Tensor, Tensor]:
@@ -110,7 +101,7 @@ def _pair_distance(
     region_weight_power: int,
     impl: str,
 ) -> Tensor:
-    query = _Features(query_levels, query_region_weights, query_level_weights)
+    query = FeatureTensors(tuple(query_levels), query_region_weights, query_level_weights)
     block = GalleryBlock(tuple(gallery_levels), gallery_region_weights, gallery_level_weights)
     wide = _result_dtype([*query_levels, *gallery_levels]) == torch.float64
     chosen = pick("reference" if wide and impl == "auto" else impl, query, [block])
@@ -131,9 +122,7 @@ def _(
     query_level_weights: Tensor,
     gallery_levels: Sequence[Tensor],
     gallery_region_weights: Tensor,
-    gallery_level_weights: Tensor,
-    region_weight_power: int,
-    impl: str,
+    *_: Any,
 ) -> Tensor:
     shape = (query_region_weights.shape[0], gallery_region_weights.shape[0])
     return query_region_weights.new_empty(shape, dtype=_result_dtype([*query_levels, *gallery_levels]))
@@ -147,8 +136,8 @@ def _save_sides(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _pair_distance_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     saved, count = ctx.saved_tensors, ctx.levels
-    query = _Features(saved[:count], *saved[count : count + 2])
-    gallery = _Features(saved[count + 2 : -2], *saved[-2:])
+    query = FeatureTensors(saved[:count], *saved[count : count + 2])
+    gallery = FeatureTensors(saved[count + 2 : -2], *saved[-2:])
     return *gradients.pair_distance(grad, query, gallery, ctx.power), None, None
 
 
@@ -171,7 +160,7 @@ def _distance_topk(
     region_weight_power: int,
     impl: str,
 ) -> tuple[Tensor, Tensor]:
-    query = _Features(query_levels, query_region_weights, query_level_weights)
+    query = FeatureTensors(tuple(query_levels), query_region_weights, query_level_weights)
     block = GalleryBlock(tuple(gallery_levels), gallery_region_weights, gallery_level_weights, live)
     return _topk(query, block, k, region_weight_power, impl)
 

@@ -6,12 +6,16 @@ w[r, l] = (level_q[r, l] + level_g[r, l]) / 2 * ((region_q[r] + region_g[r]) / 2
 Imports no Triton and nothing of ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+LANES = 64
+"""Sums that the canonical distance keeps side by side over a vector's channels."""
 
 
 class RegionFeatures(Protocol):
@@ -28,6 +32,21 @@ class RegionFeatures(Protocol):
     @property
     def level_weights(self) -> Tensor:
         """[N, R, L]."""
+
+
+@dataclass(frozen=True)
+class FeatureTensors:
+    """`RegionFeatures` as they are, tensor by tensor."""
+
+    levels: tuple[Tensor, ...]
+    region_weights: Tensor
+    level_weights: Tensor
+
+    @classmethod
+    def of(cls, features: RegionFeatures, function: Callable[[Tensor], Tensor]) -> "FeatureTensors":
+        """What `function` makes of every tensor of some features: rows chosen, another type."""
+        levels = tuple(function(level) for level in features.levels)
+        return cls(levels, function(features.region_weights), function(features.level_weights))
 
 
 def check_features(features: RegionFeatures, role: str) -> None:
@@ -87,15 +106,21 @@ def pair_distance(
 
 
 def sum_channels(values: Tensor) -> Tensor:
-    """Sum float64 [..., C] over C by folding the upper half onto the lower: an order fixed by C alone.
+    """Sum float64 [..., C] over C in an order fixed by C alone: in LANES sums, which are then folded into one.
 
-    Elementwise additions only, so every device, batch and chunk gives the same bits. Overwrites `values`.
+    Sum j adds channels j, j + LANES, ... from the first on; the upper half of the sums is added to the lower until one
+    is left. Elementwise additions only, so every device, batch and chunk gives the same bits, and vector units of any
+    width do them without waiting for one another. Overwrites `values`.
     """
-    width = values.shape[-1]
+    channels = values.shape[-1]
+    for start in range(LANES, channels, LANES):
+        stop = min(start + LANES, channels)
+        values[..., : stop - start] += values[..., start:stop]
+    width = LANES
     while width > 1:
-        half = (width + 1) // 2
-        values[..., : width - half] += values[..., half:width]
-        width = half
+        width //= 2
+        if channels > width:
+            values[..., : min(width, channels - width)] += values[..., width : min(2 * width, channels)]
     return values[..., 0]
 
 
@@ -114,7 +139,10 @@ def canonical_terms(query: RegionFeatures, gallery: RegionFeatures, region_weigh
     the largest C_l x 8 bytes. Not differentiable. Raises `ValueError` for sides that don't match.
     """
     check_pair(query, gallery, region_weight_power)
-    terms = pair_weights(_Float64(query), _Float64(gallery), region_weight_power)
+    in_float64 = [
+        FeatureTensors((), side.region_weights.double(), side.level_weights.double()) for side in (query, gallery)
+    ]
+    terms = pair_weights(in_float64[0], in_float64[1], region_weight_power)
     for region in range(terms.shape[2]):
         for level in range(terms.shape[3]):
             difference = query.levels[level][:, None, region].double() - gallery.levels[level][None, :, region].double()
@@ -152,12 +180,3 @@ def check_pool(levels: Sequence[Tensor], maps: Tensor) -> None:
 def at_least_float32(tensor: Tensor) -> Tensor:
     """`tensor` itself, or as float32 if its type is narrower."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-class _Float64:
-    """The weights of features, in float64."""
-
-    def __init__(self, features: RegionFeatures) -> None:
-        self.levels = features.levels
-        self.region_weights = features.region_weights.double()
-        self.level_weights = features.level_weights.double()

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from kernels.blocks import GalleryBlock
-from kernels.reference import RegionFeatures, square_root, sum_channels
+from kernels.reference import FeatureTensors, RegionFeatures, square_root, sum_channels
 
-CHUNK_VALUES = {"cpu": 1 << 21}
-"""Differences in float64 at a time: 16 MB, a CPU's last cache."""
-CHUNK_VALUES_ELSEWHERE = 1 << 25
+CHUNK_VALUES = 1 << 21
+"""Differences in float64 at a time on a CPU: 16 MB, its last cache."""
+GPU_CHUNK_VALUES = 1 << 25
 """256 MB: on a GPU the launches of a smaller chunk take longer than its work."""
 
 
@@ -23,7 +23,7 @@ def rescore_pairs(
     after the other. Whatever the chunks, the bits are those of the definition.
     """
     result = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
-    values = CHUNK_VALUES.get(rows.device.type, CHUNK_VALUES_ELSEWHERE)
+    values = CHUNK_VALUES if rows.device.type == "cpu" else GPU_CHUNK_VALUES
     step = max(1, values // max(level.shape[2] for level in query.levels))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
@@ -31,18 +31,10 @@ def rescore_pairs(
     return result
 
 
-class _Rows:
-    """Features of some rows, in no particular type."""
-
-    def __init__(self, levels: tuple[Tensor, ...], region_weights: Tensor, level_weights: Tensor) -> None:
-        self.levels, self.region_weights, self.level_weights = levels, region_weights, level_weights
-
-
-def _gather(blocks: Sequence[GalleryBlock], rows: Tensor) -> _Rows:
+def _gather(blocks: Sequence[GalleryBlock], rows: Tensor) -> FeatureTensors:
     """The rows of some numbers, in their order."""
     if len(blocks) == 1:
-        block = blocks[0]
-        return _Rows(tuple(v[rows] for v in block.levels), block.region_weights[rows], block.level_weights[rows])
+        return FeatureTensors.of(blocks[0], lambda values: values[rows])
     ends = torch.tensor([len(block) for block in blocks], device=rows.device).cumsum(0)
     owner = torch.searchsorted(ends, rows.contiguous(), right=True)
     order = owner.argsort(stable=True)
@@ -56,14 +48,14 @@ def _gather(blocks: Sequence[GalleryBlock], rows: Tensor) -> _Rows:
     def joined(tensors: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(tensors))[back]
 
-    return _Rows(
+    return FeatureTensors(
         tuple(joined(level) for level in zip(*(part.levels for part in parts), strict=True)),
         joined([part.region_weights for part in parts]),
         joined([part.level_weights for part in parts]),
     )
 
 
-def _of_pairs(query: RegionFeatures, owner: Tensor, rows: _Rows, region_weight_power: int) -> Tensor:
+def _of_pairs(query: RegionFeatures, owner: Tensor, rows: FeatureTensors, region_weight_power: int) -> Tensor:
     """Canonical distances [P] of query `owner[i]` to row i: the operations of `canonical_terms`, in their order."""
     level = (query.level_weights.double()[owner] + rows.level_weights.double()) / 2
     region = (query.region_weights.double()[owner] + rows.region_weights.double()) / 2

@@ -1,6 +1,7 @@
 """Features as the compiled kernels see them: addresses and strides of the stored values, whatever their type."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -16,6 +17,9 @@ from kernels.reference import RegionFeatures
 
 FORMATS = {torch.float32: np.float32, torch.float16: np.uint16, torch.bfloat16: np.int16}
 """The stored types, and the numpy type that stands for each in a kernel's signature."""
+
+
+CACHE_LINE = 64
 
 
 class Rows(NamedTuple):
@@ -56,13 +60,27 @@ class Held:
             _float32(features.region_weights),
             _float32(features.level_weights),
         )
+        self._weights = features.region_weights.detach(), features.level_weights.detach()
+
+    @cached_property
+    def wide_weights(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Region and level weights as the canonical distance takes them."""
+        region, level = (weights.double().contiguous().numpy() for weights in self._weights)
+        return region, level
 
 
-def held(block: GalleryBlock) -> Held:
-    """The rows of a block, found in its cache after the first call."""
-    if "cpu.rows" not in block.cache:
-        block.cache["cpu.rows"] = Held(block)
-    return cast(Held, block.cache["cpu.rows"])
+def held(features: RegionFeatures) -> Held:
+    """Features in memory; those of a block are found in its cache after the first call."""
+    if isinstance(features, GalleryBlock):
+        return features.derived("cpu.rows", lambda: Held(features))
+    return Held(features)
+
+
+def held_in_float32(features: RegionFeatures) -> Held:
+    """As `held`, the levels in float32."""
+    if isinstance(features, GalleryBlock):
+        return features.derived("cpu.rows_in_float32", lambda: Held(features, as_float32=True))
+    return Held(features, as_float32=True)
 
 
 def _float32(weights: Tensor) -> NDArray[np.float32]:
@@ -70,24 +88,38 @@ def _float32(weights: Tensor) -> NDArray[np.float32]:
     return result
 
 
+def stored_type(dtype: Any) -> Any:
+    """How LLVM reads a value of the numba type that stands for it: a float, a half, or the bits of a bfloat16."""
+    return {
+        types.float64: ir.DoubleType(),
+        types.float32: ir.FloatType(),
+        types.uint16: ir.HalfType(),
+        types.int16: ir.IntType(16),
+    }[dtype]
+
+
+def as_float32(builder: Any, value: Any, dtype: Any, lanes: int = 1) -> Any:
+    """A value of `stored_type`, or a vector of `lanes` of them, as float32: exact."""
+
+    def shape(kind: Any) -> Any:
+        return kind if lanes == 1 else ir.VectorType(kind, lanes)
+
+    if dtype == types.uint16:
+        return builder.fpext(value, shape(ir.FloatType()))
+    if dtype == types.int16:  # bfloat16 is the upper half of a float32
+        kind = shape(ir.IntType(32))
+        sixteen = ir.Constant(kind, 16 if lanes == 1 else [16] * lanes)
+        return builder.bitcast(builder.shl(builder.zext(value, kind), sixteen), shape(ir.FloatType()))
+    return value
+
+
 def _load(typing_context: Any, stored: Any, address: Any, index: Any) -> tuple[Any, Callable[..., Any]]:
     """Value number `index` from `address` on, of the type that `stored` stands for, as float32: exact."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         _, first, number = arguments
-        kind = {
-            types.float32: ir.FloatType(),
-            types.uint16: ir.HalfType(),
-            types.int16: ir.IntType(16),
-        }[stored.dtype]
-        pointer = builder.gep(builder.inttoptr(first, kind.as_pointer()), [number])
-        value = builder.load(pointer, align=2)
-        if isinstance(kind, ir.HalfType):
-            return builder.fpext(value, ir.FloatType())
-        if isinstance(kind, ir.IntType):  # bfloat16 is the upper half of a float32
-            wide = builder.shl(builder.zext(value, ir.IntType(32)), ir.Constant(ir.IntType(32), 16))
-            return builder.bitcast(wide, ir.FloatType())
-        return value
+        pointer = builder.gep(builder.inttoptr(first, stored_type(stored.dtype).as_pointer()), [number])
+        return as_float32(builder, builder.load(pointer, align=2), stored.dtype)
 
     return types.float32(stored, types.int64, types.int64), generate
 
@@ -97,9 +129,8 @@ def _fetch(typing_context: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         byte, quad = ir.IntType(8), ir.IntType(32)
-        prefetch = builder.module.declare_intrinsic(
-            "llvm.prefetch", (byte.as_pointer(),), ir.FunctionType(ir.VoidType(), [byte.as_pointer(), quad, quad, quad])
-        )
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), quad, quad, quad])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", (byte.as_pointer(),), kind)
         pointer = builder.inttoptr(arguments[0], byte.as_pointer())
         builder.call(prefetch, [pointer, *(ir.Constant(quad, value) for value in (0, 2, 1))])
         return context.get_dummy_value()
