@@ -39,10 +39,10 @@ class Implementation(Protocol):
     def smallest_bounds(
         self, query: RegionFeatures, blocks: Sequence[GalleryBlock], count: int, region_weight_power: int
     ) -> tuple[Tensor, Tensor]:
-        """The `count` (<= live rows of all blocks) smallest lower bounds of live rows, ascending.
+        """The `count` (<= live rows of all blocks) smallest lower bounds of live rows, or more of them, ascending.
 
-        Float32 and int64 [Q, count], rows numbered over all blocks, one block after the other. No live row left out has
-        a lower bound below the largest returned.
+        Float32 and int64 [Q, K], rows numbered over all blocks, one block after the other. No live row left out has a
+        lower bound below the largest returned.
         """
 
     def rescore_pairs(

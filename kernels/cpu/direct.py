@@ -5,15 +5,16 @@ memory once for all queries: Q = 1 moves 2 bytes a float16 value for 3 operation
 about 8 queries on the arithmetic decides.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kernels.blocks import GalleryBlock
-from kernels.bounds import direct_error, heaviest_weight, underflow_error
+from kernels.blocks import GalleryBlock, slack_of_differences
 from kernels.cpu.jit import any_order, part
-from kernels.cpu.rows import Held, Rows, fetch, held, load
+from kernels.cpu.rows import CACHE_LINE, Rows, fetch, held, held_in_float32, load
 from kernels.cpu.threads import over
 from kernels.reference import RegionFeatures
 
@@ -21,24 +22,20 @@ TILE_ROWS = 8
 """Rows whose vectors of one region and level stay in the cache while all queries pass: 27 KB at 1664 channels."""
 AHEAD = 4
 """Rows between what is computed and what is asked from memory. The processor's own prefetching stops at every page."""
-CACHE_LINE = 64
 RUN_ROWS = 256
 """Rows that a thread takes at a time."""
 
 
-class Slack:
-    """What a float32 distance must give up to be a lower bound: d * factor - absolute."""
+class Slack(NamedTuple):
+    """What a float32 distance must give up to be a lower bound: d * factor - absolute, in float32 (`lowered`)."""
 
-    def __init__(self, query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> None:
-        channels, regions = [level.shape[2] for level in query.levels], query.region_weights.shape[1]
-        sides = [block.heaviest, (float(query.region_weights.max()), float(query.level_weights.max()))]
-        self.factor = shrinking(direct_error(channels, regions))
-        self.absolute = underflow_error(channels, regions, heaviest_weight(sides, region_weight_power))
+    factor: np.float32
+    absolute: np.float32
 
-
-def shrinking(relative: float) -> float:
-    """The factor 1 / (1 + relative), with 2^-22 off for its rounding and the result's to float32."""
-    return (1 - 2.0**-22) / (1 + relative)
+    @classmethod
+    def of(cls, relative: float, absolute: float) -> "Slack":
+        """For distances within D * relative + absolute of D; 2^-20 covers the rounding of all that `lowered` does."""
+        return cls(np.float32((1 - 2.0**-20) / (1 + relative)), np.float32(absolute * (1 + 2.0**-20)))
 
 
 def pair_distance(query: RegionFeatures, gallery: GalleryBlock, region_weight_power: int) -> Tensor:
@@ -46,15 +43,20 @@ def pair_distance(query: RegionFeatures, gallery: GalleryBlock, region_weight_po
     return _distances(query, gallery, region_weight_power, None)
 
 
+def slack(query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> Slack:
+    """That of distances from differences."""
+    return Slack.of(*slack_of_differences(query, block, region_weight_power))
+
+
 def lower_bounds(query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> Tensor:
     """Float32 [Q, N], dead rows too, never above the canonical distance; 0 where the distance overflowed."""
     if not len(query.region_weights):
         return torch.zeros((0, len(block)))
-    return _distances(query, block, region_weight_power, Slack(query, block, region_weight_power))
+    return _distances(query, block, region_weight_power, slack(query, block, region_weight_power))
 
 
-def _distances(query: RegionFeatures, block: GalleryBlock, power: int, slack: Slack | None) -> Tensor:
-    ours, theirs = Held(query, as_float32=True), held(block)
+def _distances(query: RegionFeatures, block: GalleryBlock, power: int, given_up: Slack | None) -> Tensor:
+    ours, theirs = held_in_float32(query), held(block)
     queries, count = len(ours.rows.region_weights), len(block)
     result = torch.zeros((queries, count))
     out = result.numpy()
@@ -63,8 +65,8 @@ def _distances(query: RegionFeatures, block: GalleryBlock, power: int, slack: Sl
 
     def run(start: int, stop: int) -> None:
         _distances_of_run(ours.rows, theirs.rows, power, tile, start, stop, out)
-        if slack is not None:
-            _lower(slack.factor, slack.absolute, out[:, start:stop])
+        if given_up is not None:
+            _lower(given_up, out[:, start:stop])
 
     over(count, RUN_ROWS, run)
     return result
@@ -141,19 +143,18 @@ def weight(query: Rows, gallery: Rows, power: int, q: int, g: int, r: int, level
 
 
 @part
-def lowered(distance: np.float32, factor: float, absolute: float) -> np.float32:
+def lowered(distance: np.float32, given_up: Slack) -> np.float32:
     """A lower bound, float32, of the canonical distance from a float32 one; 0 where that overflowed."""
-    if not distance < np.inf:
-        return np.float32(0)
-    return np.float32(max(np.float64(distance) * factor - absolute, 0.0))
+    bound = distance * given_up.factor - given_up.absolute
+    return bound if bound > 0 and distance < np.inf else np.float32(0)
 
 
 @any_order
-def _lower(factor: float, absolute: float, distances: NDArray[np.float32]) -> None:
+def _lower(given_up: Slack, distances: NDArray[np.float32]) -> None:
     """Make distances lower bounds."""
     for q in range(distances.shape[0]):
         for g in range(distances.shape[1]):
-            distances[q, g] = lowered(distances[q, g], factor, absolute)
+            distances[q, g] = lowered(distances[q, g], given_up)
 
 
 @part

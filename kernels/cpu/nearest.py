@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from kernels.blocks import GalleryBlock
-from kernels.cpu import vnni
+from kernels.cpu import amx, vnni
 from kernels.cpu.direct import lower_bounds
-from kernels.cpu.packed import affordable, is_packed, packed
+from kernels.cpu.packed import Packed, affordable, is_packed, packable, packed
+from kernels.cpu.packed_queries import PackedQueries, pack_queries
 from kernels.cpu.refine import smallest_refined
-from kernels.cpu.screen import Rough, screen
-from kernels.reference import RegionFeatures
+from kernels.cpu.rows import held_in_float32
+from kernels.cpu.screen import Rough, limbs, screen
+from kernels.reference import FeatureTensors, RegionFeatures
 
 MANY = 4
 """Groups of fewer queries are never a reason to pack: differences run at the memory's speed without a copy."""
@@ -22,7 +24,10 @@ long as they took. A packed block is screened for any number of queries: that re
 SHARP = np.empty((0, 0, 0), np.float32)
 """`Rough.parts` of bounds that are sharp."""
 SPARSE = 16
-"""Where more than one row in this many is wanted, 8 bits leave most rows in doubt, and all are computed in float32."""
+"""Where more than one row in this many is wanted, 8 bits leave most rows in doubt, and all are computed in float32.
+With two limbs of queries that begins at four times as many."""
+SPARE = 2
+"""So many times as many rows are kept where bounds from codes aren't made sharper: the few in doubt are among them."""
 MATRIX_VALUES = 1 << 24
 """Bounds held at a time: 64 MB. More queries than fit come in groups."""
 
@@ -30,32 +35,54 @@ MATRIX_VALUES = 1 << 24
 def smallest_bounds(
     query: RegionFeatures, blocks: Sequence[GalleryBlock], count: int, region_weight_power: int
 ) -> tuple[Tensor, Tensor]:
-    """The `count` (<= live rows) smallest lower bounds of live rows of all blocks: float32 and rows int64 [Q, count].
+    """The `count` (<= live rows) smallest lower bounds of live rows of all blocks, or more.
 
-    Ascending; rows are numbered over all blocks, one block after the other.
+    Float32 and rows int64 [Q, K], ascending; rows are numbered over all blocks, one block after the other.
     """
     queries, total = len(query.region_weights), sum(len(block) for block in blocks)
-    sparse = vnni.available() and count * SPARSE <= total
-    screened = [sparse and len(block) > 0 and _worth_packing(block, queries) for block in blocks]
+    sparse = vnni.available() and count * SPARSE <= total * limbs() ** 2
+    codes = _codes(blocks, [sparse and packable(block) and _worth_packing(block, queries) for block in blocks])
     # The screen keeps a bound for each level too.
-    values = max(1, total * (1 + len(query.levels) if any(screened) else 1))
-    group = max(vnni.TILE_QUERIES, MATRIX_VALUES // values // vnni.TILE_QUERIES * vnni.TILE_QUERIES)
+    values = max(1, total * (1 + len(query.levels) if any(codes) else 1))
+    group = max(amx.TILE_QUERIES, MATRIX_VALUES // values // amx.TILE_QUERIES * amx.TILE_QUERIES)
+    if any(codes) and limbs() > 1:
+        count = min(sum(block.live_count for block in blocks), SPARE * count)
     bounds = torch.empty((queries, count))
     rows = torch.empty((queries, count), dtype=torch.int64)
     for start in range(0, queries, group):
-        part = _Some(query, slice(start, start + group))
-        roughs = [
-            screen(part, block, packed(block), region_weight_power)
-            if codes
-            else Rough(lower_bounds(part, block, region_weight_power).numpy(), SHARP)
-            for block, codes in zip(blocks, screened, strict=True)
-        ]
-        for rough, block in zip(roughs, blocks, strict=True):
-            if block.live is not None:
-                rough.bounds[:, ~block.live.numpy()] = np.inf
+        part = query if queries <= group else GalleryBlock.of(_rows(query, start, start + group))
+        roughs = _roughs(part, blocks, codes, region_weight_power)
         found, where = smallest_refined(part, blocks, roughs, count, region_weight_power)
         bounds[start : start + group], rows[start : start + group] = torch.from_numpy(found), torch.from_numpy(where)
     return bounds, rows
+
+
+def _codes(blocks: Sequence[GalleryBlock], wanted: Sequence[bool]) -> list[Packed | None]:
+    """The codes of the wanted blocks; those built now share the centre of the first there are."""
+    centre = next((packed(block).centre for block, want in zip(blocks, wanted, strict=True) if want), None)
+    return [packed(block, centre) if want else None for block, want in zip(blocks, wanted, strict=True)]
+
+
+def _rows(features: RegionFeatures, start: int, stop: int) -> FeatureTensors:
+    return FeatureTensors.of(features, lambda values: values[start:stop])
+
+
+def _roughs(
+    query: RegionFeatures, blocks: Sequence[GalleryBlock], codes: Sequence[Packed | None], region_weight_power: int
+) -> list[Rough]:
+    """Bounds of every block's rows, by its codes where it has some; infinity for dead rows."""
+    ours, by_centre, result = held_in_float32(query), dict[int, PackedQueries](), []
+    for block, rows in zip(blocks, codes, strict=True):
+        if rows is None:
+            rough = Rough(lower_bounds(query, block, region_weight_power).numpy(), SHARP)
+        else:
+            if id(rows.centre) not in by_centre:
+                by_centre[id(rows.centre)] = pack_queries(ours, rows.centre, limbs())
+            rough = screen(query, by_centre[id(rows.centre)], block, rows, region_weight_power)
+        if block.live is not None:
+            rough.bounds[:, ~block.live.numpy()] = np.inf
+        result.append(rough)
+    return result
 
 
 def _worth_packing(block: GalleryBlock, queries: int) -> bool:
@@ -67,12 +94,3 @@ def _worth_packing(block: GalleryBlock, queries: int) -> bool:
     served = block.cache.get("cpu.served", 0) + queries
     block.cache["cpu.served"] = served
     return bool(served >= PAYS) and affordable(block)
-
-
-class _Some:
-    """Some of the queries."""
-
-    def __init__(self, query: RegionFeatures, part: slice) -> None:
-        self.levels = tuple(level[part] for level in query.levels)
-        self.region_weights = query.region_weights[part]
-        self.level_weights = query.level_weights[part]

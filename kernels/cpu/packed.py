@@ -4,6 +4,7 @@ Costs one byte a value, half of float16 storage again, and 24 bytes for each row
 us a row of 10,368 values on two cores, as long as 45 single queries without it.
 """
 
+import math
 import os
 import threading
 import weakref
@@ -14,17 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.blocks import GalleryBlock
-from kernels.cpu.codes import encode
+from kernels.cpu.amx import STEPS
+from kernels.cpu.codes import LEVELS, encode
 from kernels.cpu.jit import any_order
-from kernels.cpu.rows import Held, Rows, held
+from kernels.cpu.rows import Rows, held
 from kernels.cpu.threads import over
-from kernels.cpu.vnni import TILE_QUERIES, TILE_ROWS
-from kernels.reference import RegionFeatures
+from kernels.cpu.vnni import TILE_ROWS
 
 SCALE, SQUARE, NORM, ERROR, REGION_WEIGHT, LEVEL_WEIGHT = range(6)
 """What is kept of a vector beside its codes: see `encode`, and the two weights of its region and level."""
 LARGEST_SHARE = 0.25
 """Of the machine's memory, for all codes together."""
+WIDEST = 65_000
+"""Channels whose products, up to 255 * 127 each, add up to less than 2^31."""
 SAMPLE = 1024
 """Rows whose mean is the centre: any centre is right, and one near the mean makes errors small."""
 
@@ -33,7 +36,7 @@ class Packed(NamedTuple):
     """N rows in tiles of TILE_ROWS, the last one filled up with zeros. Terms are (region, level), level innermost.
 
     codes: uint8 [tiles, steps of all terms, TILE_ROWS, 4]: code + 128 of 4 channels of a row. A term's channels are
-    filled up to a multiple of 4 with code 0.
+    filled up to a multiple of 4 with code 0. STEPS more steps, of any value, lie behind the last.
     sides: float32 [tiles, terms, 6, TILE_ROWS].
     steps: int64 [terms + 1], where each term's steps begin.
     centre: float32 [terms, largest C_l], what the vectors are measured from.
@@ -45,22 +48,14 @@ class Packed(NamedTuple):
     centre: NDArray[np.float32]
 
 
-class PackedQueries(NamedTuple):
-    """Q queries in tiles of TILE_QUERIES, against one `Packed`.
+def packed(block: GalleryBlock, centre: NDArray[np.float32] | None = None) -> Packed:
+    """The block's codes, built at the first call and found in its cache later.
 
-    codes: int8 [tiles, steps of all terms, TILE_QUERIES, 4]. start: int32 [terms, Q filled up], -128 times the sum of a
-    query's codes, which takes back the 128 in the rows' codes. sides: float32 [terms, Q, 6].
+    centre: what they are measured from if they must be built; default the mean of the block's own rows. Queries are
+    packed once for each centre, so blocks of one gallery share one.
     """
-
-    codes: NDArray[np.int8]
-    start: NDArray[np.int32]
-    sides: NDArray[np.float32]
-
-
-def packed(block: GalleryBlock) -> Packed:
-    """The block's codes, built at the first call and found in its cache later."""
     if not is_packed(block):
-        built = _pack(block)
+        built = _pack(block, centre)
         _in_use.add(built.codes.nbytes)
         weakref.finalize(built.codes, _in_use.add, -built.codes.nbytes)
         block.cache["cpu.packed"] = built
@@ -70,6 +65,11 @@ def packed(block: GalleryBlock) -> Packed:
 def is_packed(block: GalleryBlock) -> bool:
     """Whether the block's codes were built."""
     return "cpu.packed" in block.cache
+
+
+def packable(block: GalleryBlock) -> bool:
+    """Whether the rows can have codes: there are some, and none so wide that a sum would exceed 32 bits."""
+    return len(block) > 0 and max(level.shape[2] for level in block.levels) <= WIDEST
 
 
 def affordable(block: GalleryBlock) -> bool:
@@ -105,37 +105,30 @@ class _InUse:
 _in_use = _InUse()
 
 
-def _pack(block: GalleryBlock) -> Packed:
-    rows, regions, levels = len(block), block.region_weights.shape[1], len(block.levels)
-    channels = [level.shape[2] for level in block.levels] * regions
-    steps = np.concatenate(([0], np.cumsum([-(-width // 4) for width in channels]))).astype(np.int64)
-    centre = np.zeros((len(channels), max(channels)), np.float32)
-    stride = max(1, rows // SAMPLE)
+def mean_of_sample(block: GalleryBlock) -> NDArray[np.float32]:
+    """The mean of some rows, float32 [terms, largest C_l], 0 beyond a term's channels."""
+    levels, stride = len(block.levels), max(1, len(block) // SAMPLE)
+    widths = [level.shape[2] for level in block.levels]
+    centre = np.zeros((block.region_weights.shape[1] * levels, max(widths)), np.float32)
     for number, level in enumerate(block.levels):
-        centre[number::levels, : level.shape[2]] = level[::stride].float().mean(0).numpy()
-    tiles = -(-rows // TILE_ROWS)
+        centre[number::levels, : widths[number]] = level[::stride].float().mean(0).numpy()
+    return centre
+
+
+def _pack(block: GalleryBlock, centre: NDArray[np.float32] | None) -> Packed:
+    channels = [level.shape[2] for level in block.levels] * block.region_weights.shape[1]
+    steps = np.concatenate(([0], np.cumsum([-(-width // 4) for width in channels]))).astype(np.int64)
+    tiles = -(-len(block) // TILE_ROWS)
+    shape = (tiles, int(steps[-1]), TILE_ROWS, 4)
+    size = math.prod(shape)
     result = Packed(
-        np.empty((tiles, int(steps[-1]), TILE_ROWS, 4), np.uint8),
+        np.empty(size + STEPS * TILE_ROWS * 4, np.uint8)[:size].reshape(shape),
         np.zeros((tiles, len(channels), 6, TILE_ROWS), np.float32),
         steps,
-        centre,
+        mean_of_sample(block) if centre is None else centre,
     )
     theirs = held(block)
     over(tiles, 1, lambda first, last: _pack_tiles(theirs.rows, first, last, result))
-    return result
-
-
-def pack_queries(query: RegionFeatures, against: Packed) -> PackedQueries:
-    """Queries as codes, measured from the rows' centre."""
-    ours = Held(query, as_float32=True)
-    queries, terms = len(ours.rows.region_weights), len(against.centre)
-    tiles = -(-queries // TILE_QUERIES)
-    result = PackedQueries(
-        np.zeros((tiles, int(against.steps[-1]), TILE_QUERIES, 4), np.int8),
-        np.zeros((terms, tiles * TILE_QUERIES), np.int32),
-        np.zeros((terms, queries, 6), np.float32),
-    )
-    over(queries, TILE_QUERIES, lambda first, last: _pack_queries(ours.rows, first, last, against, result))
     return result
 
 
@@ -144,7 +137,7 @@ def _pack_tiles(gallery: Rows, first: int, last: int, packed: Packed) -> None:
     """Fill tiles first to last."""
     rows, regions = gallery.region_weights.shape
     levels, value = len(gallery.base), gallery.stored.itemsize
-    codes = np.empty(packed.centre.shape[1], np.int8)
+    codes = np.empty(packed.centre.shape[1], np.int16)
     for tile in range(first, last):
         packed.codes[tile] = 128
         for i in range(min(TILE_ROWS, rows - tile * TILE_ROWS)):
@@ -156,34 +149,10 @@ def _pack_tiles(gallery: Rows, first: int, last: int, packed: Packed) -> None:
                     side = packed.sides[tile, term]
                     o_row = gallery.base[level] + (g * gallery.row[level] + r * gallery.region[level]) * value
                     side[SCALE, i], side[SQUARE, i], side[NORM, i], side[ERROR, i] = encode(
-                        gallery.stored, o_row, packed.centre[term], codes[:channels]
+                        gallery.stored, o_row, packed.centre[term], LEVELS, codes[:channels]
                     )
                     side[REGION_WEIGHT, i] = gallery.region_weights[g, r]
                     side[LEVEL_WEIGHT, i] = gallery.level_weights[g, r, level]
                     o_step = packed.steps[term]
                     for c in range(channels):
                         packed.codes[tile, o_step + c // 4, i, c % 4] = np.uint8(np.int64(codes[c]) + 128)
-
-
-@any_order
-def _pack_queries(query: Rows, first: int, last: int, against: Packed, packed: PackedQueries) -> None:
-    """Fill queries first to last."""
-    regions, levels, value = query.region_weights.shape[1], len(query.base), query.stored.itemsize
-    codes = np.empty(against.centre.shape[1], np.int8)
-    for q in range(first, last):
-        for r in range(regions):
-            for level in range(levels):
-                term = r * levels + level
-                channels = query.channels[level]
-                side = packed.sides[term, q]
-                o_query = query.base[level] + (q * query.row[level] + r * query.region[level]) * value
-                side[SCALE], side[SQUARE], side[NORM], side[ERROR] = encode(
-                    query.stored, o_query, against.centre[term], codes[:channels]
-                )
-                side[REGION_WEIGHT] = query.region_weights[q, r]
-                side[LEVEL_WEIGHT] = query.level_weights[q, r, level]
-                total = 0
-                for c in range(channels):
-                    packed.codes[q // TILE_QUERIES, against.steps[term] + c // 4, q % TILE_QUERIES, c % 4] = codes[c]
-                    total += codes[c]
-                packed.start[term, q] = -128 * total

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.blocks import GalleryBlock
-from kernels.cpu.direct import CACHE_LINE, Slack, lowered, term, weight
+from kernels.cpu.direct import Slack, lowered, slack, term, weight
 from kernels.cpu.jit import any_order, part
-from kernels.cpu.rows import Held, Rows, fetch, held, load
+from kernels.cpu.rows import CACHE_LINE, Rows, fetch, held, held_in_float32, load
 from kernels.cpu.screen import Rough
 from kernels.cpu.smallest import smallest
 from kernels.cpu.threads import over
 from kernels.reference import RegionFeatures
 
-Both = tuple[Rows, Rows, int, float, float]
+Both = tuple[Rows, Rows, int, Slack]
 """Queries, rows, p, and what `lowered` needs."""
 RUN_PAIRS = 16
 """Single pairs that a thread takes at a time."""
@@ -38,7 +38,7 @@ def smallest_refined(
     """
     if not any(rough.parts.size for rough in roughs):
         return smallest(_joined(roughs), count)
-    ours = Held(query, as_float32=True)
+    ours = held_in_float32(query)
     limits, seeds = smallest(_joined(roughs), count)
     queries, first = len(seeds), 0
     # Few queries doubt few rows: longer runs, so that the next doubtful row is mostly of the same run.
@@ -46,8 +46,7 @@ def smallest_refined(
     doubtful = []
     for block, rough in zip(blocks, roughs, strict=True):
         if rough.parts.size:
-            slack = Slack(query, block, region_weight_power)
-            both: Both = (ours.rows, held(block).rows, region_weight_power, slack.factor, slack.absolute)
+            both: Both = (ours.rows, held(block).rows, region_weight_power, slack(query, block, region_weight_power))
             owner, place = np.nonzero((seeds >= first) & (seeds < first + len(block)))
             within = seeds[owner, place] - first
             sharp = np.empty(len(owner), np.float32)
@@ -78,8 +77,7 @@ def _sharpen_pairs(
     query: Rows,
     gallery: Rows,
     power: int,
-    factor: float,
-    absolute: float,
+    given_up: Slack,
     owner: NDArray[np.int64],
     rows: NDArray[np.int64],
     sharp: NDArray[np.float32],
@@ -92,7 +90,7 @@ def _sharpen_pairs(
         for level in range(len(gallery.base)):
             for r in range(gallery.region_weights.shape[1]):
                 total += term(query, gallery, power, owner[i], rows[i], r, level)
-        sharp[i] = lowered(total, factor, absolute)
+        sharp[i] = lowered(total, given_up)
 
 
 @any_order
@@ -100,8 +98,7 @@ def _sharpen(
     query: Rows,
     gallery: Rows,
     power: int,
-    factor: float,
-    absolute: float,
+    given_up: Slack,
     limits: NDArray[np.float32],
     first: int,
     last: int,
@@ -142,7 +139,7 @@ def _sharpen(
                 begin, g = end, rows[i]
                 for number in range(ends[i], ends[i + 1]):
                     q = owners[number]
-                    gain = np.float64(lowered(totals[number], factor, absolute)) - parts[level, q, g]
+                    gain = np.float64(lowered(totals[number], given_up)) - parts[level, q, g]
                     if gain > 0:
                         bounds[q, g] = np.float32((bounds[q, g] + gain) * (1 - 2.0**-23))
                     if bounds[q, g] <= limits[q]:

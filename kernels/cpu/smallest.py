@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 from kernels.cpu.jit import kernel
 from kernels.cpu.threads import over
 
+RUN_VALUES = 1 << 16
+"""Values that a thread takes at a time, about."""
+
 
 def smallest(values: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The `count` smallest finite values of each row, ascending: float32 and columns int64 [Q, count].
@@ -16,7 +19,8 @@ def smallest(values: NDArray[np.float32], count: int) -> tuple[NDArray[np.float3
     queries = len(values)
     found = np.full((queries, count), np.inf, np.float32)
     columns = np.full((queries, count), -1, np.int64)
-    over(queries, 1, lambda first, last: _smallest_of_rows(values, first, last, found, columns))
+    step = max(1, RUN_VALUES // max(1, values.shape[1]))
+    over(queries, step, lambda first, last: _smallest_of_rows(values, first, last, found, columns))
     return found, columns
 
 

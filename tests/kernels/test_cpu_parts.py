@@ -1,0 +1,87 @@
+"""What the processor's search is made of: selection, rescoring, threads, compilation."""
+
+import numpy as np
+import pytest
+import torch
+from numba.core.caching import CacheImpl
+
+from kernels import cpu
+from kernels.blocks import GalleryBlock
+from kernels.cpu.jit import kernel
+from kernels.cpu.rescore import rescore_pairs
+from kernels.cpu.smallest import smallest
+from kernels.cpu.threads import over
+from kernels.reference import canonical_distance
+from tests.kernels.hard_cases import STORED, sides
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "random", "equal"])
+@pytest.mark.parametrize(("size", "count"), [(1, 1), (300, 1), (300, 300), (5000, 10), (5000, 1300)])
+def test_smallest_is_a_sort_cut_off(size: int, count: int, order: str) -> None:
+    values = np.random.default_rng(0).random((3, size)).astype(np.float32)
+    values = {"ascending": np.sort(values), "descending": -np.sort(-values), "equal": values * 0}.get(order, values)
+    found, columns = smallest(values, count)
+    assert np.array_equal(found, np.sort(values)[:, :count])
+    assert np.array_equal(np.take_along_axis(values, columns, 1), found)
+    assert all(len(set(row)) == count for row in columns.tolist())
+
+
+def test_smallest_never_takes_infinity() -> None:
+    values = np.full((1, 500), np.inf, np.float32)
+    values[0, 100:400:100] = [3, 1, 2]
+    found, columns = smallest(values, 3)
+    assert found.tolist() == [[1, 2, 3]]
+    assert columns.tolist() == [[200, 300, 100]]
+
+
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("power", [1, 2])
+def test_rescoring_gives_the_bits_of_the_canonical_distance(stored: torch.dtype, power: int) -> None:
+    query, gallery = sides(7, 90, stored, channels=(1, 63, 130))
+    blocks = [GalleryBlock.of(gallery[:40]), GalleryBlock.of(gallery[40:41]), GalleryBlock.of(gallery[41:])]
+    generator = torch.Generator().manual_seed(0)
+    owner, rows = torch.randint(7, (300,), generator=generator), torch.randint(90, (300,), generator=generator)
+    expected = canonical_distance(query, gallery, power)[owner, rows]
+    assert torch.equal(rescore_pairs(query, owner, blocks, rows, power), expected)
+    with pytest.raises(IndexError, match="rows 3 to 90; expected 0 to 89"):
+        rescore_pairs(query, owner[:2], blocks, torch.tensor([3, 90]), power)
+
+
+@pytest.mark.parametrize("items", [0, 1, 7, 100])
+def test_every_item_is_visited_once(items: int) -> None:
+    visits = np.zeros(items, np.int64)
+
+    def visit(start: int, stop: int) -> None:
+        visits[start:stop] += 1
+
+    over(items, 3, visit)
+    assert (visits == 1).all()
+
+
+def test_an_error_in_a_thread_is_raised() -> None:
+    def fail(start: int, stop: int) -> None:
+        raise MemoryError(f"{start} to {stop}")
+
+    with pytest.raises(MemoryError, match=r"\d+ to \d+"):
+        over(100, 1, fail)
+
+
+def test_other_devices_are_refused_by_name() -> None:
+    assert cpu.why_not(torch.device("cpu")) is None
+    assert "processor's memory" in str(cpu.why_not(torch.device("meta")))
+
+
+def test_a_processor_without_float16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "host_features", dict)
+    monkeypatch.setattr("platform.machine", lambda: "AMD64")
+    assert "can't convert float16" in str(cpu.why_not(torch.device("cpu")))
+
+
+def test_it_works_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only installation for a user without a home: numba finds no place for its cache."""
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+
+    def twice(value: int) -> int:
+        return 2 * value
+
+    assert kernel(twice)(21) == 42
