@@ -1,4 +1,4 @@
-"""Squared differences of two vectors, summed in the lanes of the canonical distance, all of them in registers."""
+"""The sum of squared differences of two vectors in the order of the canonical distance, all lanes in registers."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -13,19 +13,20 @@ from kernels.cpu.rows import as_float32, stored_type
 from kernels.reference import LANES
 
 
-def _sum_in_lanes(
-    typing_context: Any, query_stored: Any, query: Any, stored: Any, row: Any, blocks: Any, sums: Any
+def _squared_distance(
+    typing_context: Any, query_stored: Any, query: Any, stored: Any, row: Any, blocks: Any, tail: Any
 ) -> tuple[Any, Callable[..., Any]]:
-    """sums[j] = sum over b < blocks of (query[b LANES + j] - row[b LANES + j])^2, b ascending, each step rounded.
+    """Lane j adds (query[b LANES + j] - row[b LANES + j])^2 for b < blocks, b ascending, then tail[j]; then they fold.
 
-    query, row: addresses of values of the types that the arrays before them stand for; sums: of float64 [LANES]. LLVM
-    splits the vectors into whatever registers there are.
+    query, row: addresses of values of the types that the arrays before them stand for. tail: of float64 [LANES], the
+    squares of channels beyond the last whole block, 0 where there are none. LLVM splits the vectors into whatever
+    registers there are. Returns float64.
     """
     double = ir.VectorType(ir.DoubleType(), LANES)
     wide = ir.IntType(64)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, query, _, row, blocks, sums = arguments
+        _, query, _, row, blocks, tail = arguments
         sides = []
         for address, array in ((query, query_stored), (row, stored)):
             kind = stored_type(array.dtype)
@@ -60,12 +61,20 @@ def _sum_in_lanes(
             phi.add_incoming(end, body)
 
         builder.position_at_end(done)
-        builder.store(total, builder.inttoptr(sums, double.as_pointer()), align=8)
-        return context.get_dummy_value()
+        last = builder.load(builder.inttoptr(tail, double.as_pointer()), align=8)
+        folded, width = builder.fadd(total, last), LANES
+        while width > 1:
+            width //= 2
+            lower, upper = (
+                builder.shuffle_vector(folded, folded, ir.Constant(ir.VectorType(ir.IntType(32), width), list(part)))
+                for part in (range(width), range(width, 2 * width))
+            )
+            folded = builder.fadd(lower, upper)
+        return builder.extract_element(folded, ir.IntType(32)(0))
 
-    return types.void(query_stored, types.int64, stored, types.int64, types.int64, types.int64), generate
+    return types.float64(query_stored, types.int64, stored, types.int64, types.int64, types.int64), generate
 
 
-sum_in_lanes = cast(
-    Callable[[NDArray[np.generic], int, NDArray[np.generic], int, int, int], None], intrinsic(_sum_in_lanes)
+squared_distance = cast(
+    Callable[[NDArray[np.generic], int, NDArray[np.generic], int, int, int], float], intrinsic(_squared_distance)
 )

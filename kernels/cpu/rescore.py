@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kernels.blocks import GalleryBlock
 from kernels.cpu.jit import kernel
-from kernels.cpu.lanes import sum_in_lanes
+from kernels.cpu.lanes import squared_distance
 from kernels.cpu.rows import Held, Rows, held, load
 from kernels.cpu.threads import over
 from kernels.reference import LANES, RegionFeatures
@@ -81,7 +81,7 @@ def _sum_terms(
     width, value = query.stored.itemsize, gallery.stored.itemsize
     regions, levels = weights.level.shape[1:]
     widest = gallery.channels.max()
-    lanes = np.empty(LANES, np.float64)
+    tail = np.empty(LANES, np.float64)
     # Pairs of one query follow one another, so its values are converted once for all of them.
     values = np.empty((regions, levels, widest), np.float64)
     current = -1
@@ -102,15 +102,11 @@ def _sum_terms(
                 o_row = gallery.base[level] + (g * gallery.row[level] + r * gallery.region[level]) * value
                 channels = gallery.channels[level]
                 whole = channels // LANES
-                sum_in_lanes(vector, vector.ctypes.data, gallery.stored, o_row, whole, lanes.ctypes.data)
                 for c in range(whole * LANES, channels):
                     difference = vector[c] - np.float64(load(gallery.stored, o_row, c))
-                    lanes[c - whole * LANES] += difference * difference
-                half = LANES // 2
-                while half:
-                    for j in range(half):
-                        lanes[j] += lanes[half + j]
-                    half //= 2
+                    tail[c - whole * LANES] = difference * difference
+                tail[channels - whole * LANES :] = 0
+                square = squared_distance(vector, vector.ctypes.data, gallery.stored, o_row, whole, tail.ctypes.data)
                 mean = (weights.query_level[q, r, level] + weights.level[g, r, level]) / 2
-                total += mean * (region * region if power == 2 else region) * np.sqrt(lanes[0])
+                total += mean * (region * region if power == 2 else region) * np.sqrt(square)
         distance[i] = total
