@@ -7,14 +7,25 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.gallery import Gallery
 from engine.retriever import Retriever
 from mlrm import MLRM, MLRMConfig
 from mlrm.checkpoint import save
 from mlrm.procedural import CATEGORIES, draw_product, render_photo, render_sketch
+from tests.engine.small_gallery import create
 
 COUNT = 6
 """Photos in the folder `photos`, and sketches in `sketches`, one of each photo."""
+IDS = ["more/photo-1.png", "more/photo-3.png", "more/photo-5.png", "photo-0.png", "photo-2.png", "photo-4.png"]
+"""The ids of the photos, in the order in which a folder is read."""
 SIDE = 64  # pixels of the drawn pictures
+Reopen = Callable[[Retriever], Retriever]
+"""What the fixture `reopen` gives."""
+
+
+def ids_of(retriever: Retriever) -> list[str]:
+    """Ids in the order they were stored."""
+    return [] if retriever.gallery is None else list(retriever.gallery.snapshot().ids)
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -85,6 +96,12 @@ def filled(checkpoint: Path, _filled: Path, tmp_path: Path) -> Retriever:
 
 
 @pytest.fixture
-def reopen(checkpoint: Path) -> Callable[[Retriever], Retriever]:
+def reopen(checkpoint: Path) -> Reopen:
     """A new retriever on the gallery of another, as another process would have it."""
     return lambda retriever: Retriever(checkpoint, retriever.path, "cpu")
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    """An empty gallery of small features."""
+    return create(tmp_path / "my.gallery")
