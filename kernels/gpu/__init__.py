@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kernels.gpu.matrix import lower_bounds, pair_distance
     from kernels.gpu.nearest import smallest_bounds
     from kernels.gpu.pool import region_pool
-    from kernels.rescore import rescore_pairs
+    from kernels.gpu.rescore import rescore_pairs
 
 __all__ = ["lower_bounds", "pair_distance", "region_pool", "rescore_pairs", "smallest_bounds", "why_not"]
 
@@ -20,7 +20,7 @@ _HOME = {
     "lower_bounds": "kernels.gpu.matrix",
     "pair_distance": "kernels.gpu.matrix",
     "region_pool": "kernels.gpu.pool",
-    "rescore_pairs": "kernels.rescore",
+    "rescore_pairs": "kernels.gpu.rescore",
     "smallest_bounds": "kernels.gpu.nearest",
 }
 

@@ -5,11 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kernels.blocks import GalleryBlock
-from kernels.bounds import heaviest_weight, underflow_error
+from kernels.blocks import GalleryBlock, slack_of_differences
 from kernels.gpu import direct, product
 from kernels.gpu.centred import centred
-from kernels.gpu.operands import Appended, Matrix, gallery_side, side_of
+from kernels.gpu.operands import Appended, Matrix, side_of
 from kernels.gpu.tiles import tuning_for
 from kernels.reference import RegionFeatures
 
@@ -26,7 +25,7 @@ def pair_distance(query: RegionFeatures, gallery: GalleryBlock, region_weight_po
     out = torch.empty((queries, rows), dtype=torch.float32, device=gallery.device)
     if out.numel():
         tile = tuning_for(gallery).direct_tile(queries)
-        direct.launch(side_of(query), gallery_side(gallery), Matrix(out), range(rows), region_weight_power, None, tile)
+        direct.launch(side_of(query), side_of(gallery), Matrix(out), range(rows), region_weight_power, None, tile)
     return out
 
 
@@ -45,11 +44,9 @@ def bounds_launcher(query: RegionFeatures, block: GalleryBlock, region_weight_po
     Direct for up to `Tuning.direct_queries` queries, which it compares at the cost of reading the rows, and with the
     smaller slack; matrix products above. Neither side is empty.
     """
-    queries, regions, _ = query.level_weights.shape
-    channels = [level.shape[2] for level in query.levels]
-    sides = [block.heaviest, (float(query.region_weights.max()), float(query.level_weights.max()))]
-    underflow = underflow_error(channels, regions, heaviest_weight(sides, region_weight_power))
-    tuning, gallery = tuning_for(block), gallery_side(block)
+    queries = len(query.region_weights)
+    _, underflow = slack_of_differences(query, block, region_weight_power)
+    tuning, gallery = tuning_for(block), side_of(block)
     if queries <= tuning.direct_queries:
         side, tile = side_of(query), tuning.direct_tile(queries)
 

@@ -13,6 +13,7 @@ The host waits for the GPU once a launch, to learn if a list overflowed; not whe
 
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from kernels.blocks import GalleryBlock
 from kernels.gpu.matrix import BoundsLauncher, bounds_launcher
 from kernels.gpu.operands import Appended, Matrix
 from kernels.merge import over_blocks
-from kernels.reference import RegionFeatures
+from kernels.reference import FeatureTensors, RegionFeatures
 
 TILE_VALUES = 1 << 23
 """Pairs in a matrix at a time: 32 MB of bounds, 64 MB of keys. No more values are in all lists together."""
@@ -36,8 +37,19 @@ NOTHING = 0x7F800000_FFFFFFFF
 def smallest_bounds(
     query: RegionFeatures, blocks: Sequence[GalleryBlock], count: int, region_weight_power: int
 ) -> tuple[Tensor, Tensor]:
-    """The `count` smallest lower bounds of live rows of all blocks, ascending: float32 and rows int64 [Q, count]."""
-    return over_blocks(nearest_bounds, query, blocks, count, region_weight_power)
+    """The `count` smallest lower bounds of live rows of all blocks, ascending: float32 and rows int64 [Q, count].
+
+    Queries of which so many are wanted that a matrix tile doesn't hold them come in groups.
+    """
+    queries, group = len(query.region_weights), max(1, TILE_VALUES // (2 * max(1, count)))
+    if queries <= group:
+        return over_blocks(nearest_bounds, query, blocks, count, region_weight_power)
+    parts = []
+    for start in range(0, queries, group):
+        some = FeatureTensors.of(query, itemgetter(slice(start, start + group)))
+        parts.append(over_blocks(nearest_bounds, some, blocks, count, region_weight_power))
+    bounds, rows = zip(*parts, strict=True)
+    return torch.cat(bounds), torch.cat(rows)
 
 
 def nearest_bounds(
@@ -76,7 +88,8 @@ def list_capacity(count: int) -> int:
     negative binomial, with a variance of (1 + GROWTH) times its mean.
     """
     expected = GROWTH * count
-    return expected + 8 * math.isqrt((1 + GROWTH) * expected) + 8
+    length = expected + 8 * math.isqrt((1 + GROWTH) * expected) + 8
+    return -(-length // 16) * 16  # of one kind to Triton, which compiles anew for an argument that 16 doesn't divide
 
 
 def keys_of(bounds: Tensor, rows: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ class Side(NamedTuple):
     """N images, every tensor contiguous."""
 
     levels: tuple[Tensor, ...]  # L x [N, R, C_l], float32, float16 or bfloat16
-    region_weights: Tensor  # [N, R], float32
-    level_weights: Tensor  # [N, R, L], float32
+    region_weights: Tensor  # [N, R], float32; for `kernels.gpu.rescore` as they are stored
+    level_weights: Tensor  # [N, R, L], likewise
 
 
 class Matrix(NamedTuple):
@@ -40,20 +40,32 @@ class Appended(NamedTuple):
 
 
 def side_of(features: RegionFeatures) -> Side:
-    """The features as kernels take them; copied only where they aren't contiguous, or the weights not float32."""
+    """The features as kernels take them; copied only where they aren't contiguous, or the weights not float32.
+
+    Made once of a block, for as long as the block is there.
+    """
+    if isinstance(features, GalleryBlock):
+        return features.derived("triton.side", lambda: _in_float32(as_stored(features)))
+    return _in_float32(as_stored(features))
+
+
+def as_stored(features: RegionFeatures) -> Side:
+    """The features with the weights in the type they have; copied only where they aren't contiguous. Once, likewise."""
+    if isinstance(features, GalleryBlock):
+        return features.derived("triton.as_stored", lambda: _contiguous(features))
+    return _contiguous(features)
+
+
+def _contiguous(features: RegionFeatures) -> Side:
     return Side(
         tuple(level.contiguous() for level in features.levels),
-        _weights(features.region_weights),
-        _weights(features.level_weights),
+        features.region_weights.contiguous(),
+        features.level_weights.contiguous(),
     )
 
 
-def gallery_side(block: GalleryBlock) -> Side:
-    """`side_of` a block, made once."""
-    if "triton.side" not in block.cache:
-        block.cache["triton.side"] = side_of(block)
-    side: Side = block.cache["triton.side"]
-    return side
+def _in_float32(side: Side) -> Side:
+    return Side(side.levels, _weights(side.region_weights), _weights(side.level_weights))
 
 
 def _weights(weights: Tensor) -> Tensor:

@@ -63,16 +63,28 @@ POOL_TILE = PoolTile(channels=32, cells=64, warps=4)
 DIRECT_CANDIDATES = {
     2: tuple(
         Tile(queries, rows, channels, warps, 1)
-        for queries, rows in ((1, 16), (1, 32), (2, 8), (2, 16), (4, 8))
-        for channels, warps in ((128, 4), (128, 8), (256, 8))
-        if (queries, channels) != (4, 256)
+        for queries, rows, channels, warps in (
+            (1, 8, 256, 4),
+            (1, 16, 128, 8),
+            (1, 16, 256, 4),
+            (1, 16, 256, 8),
+            (1, 32, 128, 4),
+            (1, 32, 256, 8),
+            (1, 64, 128, 8),
+            (2, 8, 128, 8),
+            (2, 8, 256, 8),
+            (2, 16, 128, 4),
+            (2, 16, 256, 8),
+            (4, 8, 128, 8),
+        )
     ),
     4: tuple(
         Tile(queries, rows, 128, warps, 1)
-        for queries, rows, warps in ((1, 8, 4), (1, 8, 8), (1, 16, 4), (1, 16, 8), (2, 8, 4), (4, 8, 4), (4, 8, 8))
+        for queries, rows, warps in ((1, 8, 4), (1, 16, 8), (2, 8, 4), (2, 16, 8), (4, 8, 8))
     ),
 }
-"""Per bytes of a stored value. None spills a register, here and below: a test compiles them all."""
+"""Per bytes of a stored value. None spills a register with either trunk's channels, here and below: a test compiles
+them all. Sizes between these do: the compiler spills a few bytes where one more program then fits a multiprocessor."""
 
 PRODUCT_CANDIDATES = {
     2: tuple(
@@ -83,46 +95,53 @@ PRODUCT_CANDIDATES = {
             (32, 128, 4, ((64, 3), (64, 4))),
             (64, 64, 4, ((64, 3), (64, 4))),
             (64, 128, 8, ((64, 3), (64, 4))),
-            (128, 128, 8, ((64, 3),)),
         )
         for channels, stages in depths
     ),
     4: tuple(
         Tile(queries, 128, 32, warps, stages)
-        for queries, warps, stages in ((16, 4, 2), (16, 4, 3), (32, 8, 2), (32, 8, 3), (64, 8, 3))
+        for queries, warps, stages in ((16, 4, 2), (16, 4, 3), (32, 8, 2), (32, 8, 3))
     ),
 }
 """Per bytes of a stored value."""
+
+LARGEST_PRODUCTS = {
+    (2, 8): (Tile(128, 128, 64, 8, 3),),
+    (2, 9): (Tile(128, 128, 128, 8, 2), Tile(128, 128, 64, 8, 2)),
+    (4, 9): (Tile(64, 128, 32, 8, 3),),
+    (4, 10): (Tile(64, 128, 32, 8, 3),),
+}
+"""More candidates, per bytes of a stored value and major compute capability; the first is the default. They take all of
+a thread's registers, and only what is compiled for these generations gets by with them."""
+
+NEWEST = 10
+"""The major capability whose tiles later ones get too."""
 
 INTERPRETED = Tuning(
     (Tile(1, 64, 64, 4, 1), Tile(4, 64, 64, 4, 1)), (Tile(16, 64, 64, 4, 1), Tile(32, 64, 64, 4, 1)), 4
 )
 """For Triton's interpreter, which takes its time a program and not a value."""
 
-BLACKWELL = 10
-"""Its matrix products end in a layout with one row a thread: a list's bookkeeping spills at 128 x 128."""
-
 
 def defaults(item_size: int, capability: int) -> Tuning:
     """The tiles for a device that hasn't been measured, by its major compute capability."""
+    largest = _largest(item_size, capability)[:1]
     if item_size == 4:
-        return Tuning(
-            (Tile(1, 16, 128, 4, 1), Tile(4, 8, 128, 4, 1)),
-            (Tile(16, 128, 32, 4, 3), Tile(32, 128, 32, 8, 3), Tile(64, 128, 32, 8, 3)),
-            4,
-        )
-    product = (Tile(16, 128, 64, 4, 3), Tile(32, 128, 64, 4, 3), Tile(64, 128, 64, 8, 3), Tile(128, 128, 64, 8, 3))
-    return Tuning(
-        (Tile(1, 16, 128, 4, 1), Tile(4, 8, 128, 4, 1)), product[:3] if capability >= BLACKWELL else product, 4
-    )
+        product = (Tile(16, 128, 32, 4, 3), Tile(32, 128, 32, 8, 3), *largest)
+        return Tuning((Tile(1, 16, 128, 8, 1), Tile(4, 8, 128, 8, 1)), product, 4)
+    product = (Tile(16, 128, 64, 4, 3), Tile(32, 128, 64, 4, 3), Tile(64, 128, 64, 8, 3), *largest)
+    return Tuning((Tile(1, 32, 128, 4, 1), Tile(4, 8, 128, 8, 1)), product, 4)
 
 
 def candidates(form: str, item_size: int, capability: int) -> tuple[Tile, ...]:
     """What `tune` measures for "direct" or "product", by the bytes of a stored value and the major capability."""
     if form == "direct":
         return DIRECT_CANDIDATES[item_size]
-    widest = 64 if capability >= BLACKWELL else 128
-    return tuple(tile for tile in PRODUCT_CANDIDATES[item_size] if tile.queries <= widest)
+    return PRODUCT_CANDIDATES[item_size] + _largest(item_size, capability)
+
+
+def _largest(item_size: int, capability: int) -> tuple[Tile, ...]:
+    return LARGEST_PRODUCTS.get((item_size, min(capability, NEWEST)), ())
 
 
 def tuning_for(block: GalleryBlock) -> Tuning:

@@ -1,6 +1,7 @@
 """Finds the fastest tiles for a GPU by measuring: never at search time, only where `tune` is called."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -9,12 +10,12 @@ from pathlib import Path
 import torch
 import triton
 from torch import Tensor
-from triton.runtime.errors import OutOfResources
+from triton.runtime.errors import OutOfResources, PTXASError
 
 from kernels.blocks import GalleryBlock
 from kernels.gpu import direct, product
 from kernels.gpu.centred import centred
-from kernels.gpu.operands import Matrix, gallery_side, side_of
+from kernels.gpu.operands import Matrix, side_of
 from kernels.gpu.tiles import Tile, Tuning, candidates, tuned_path
 
 STORED = (torch.float16, torch.float32)
@@ -40,24 +41,34 @@ def tune(
     regions: int = 3,
     rows: int = 40_000,
     path: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Measure every candidate tile on drawn features and write the fastest, for `tiles.tuning_for` of the next process.
 
     device: default the current CUDA device. rows: of the drawn gallery; 830 MB in float16 at 10,368 values.
-    path: default `tiles.tuned_path` of the device. Returns the path. Takes some minutes, most of them compiling.
+    path: default `tiles.tuned_path` of the device. say: gets a line for each tile. Returns the path, which is written
+    after each type of stored values, float16 first. Takes some minutes, most of them compiling.
     Raises `RuntimeError` where a form has no candidate that fits the device.
     """
     device = device or torch.device("cuda", torch.cuda.current_device())
-    name = torch.cuda.get_device_name(device)
+    name, found = torch.cuda.get_device_name(device), {}
     path = path or tuned_path(name)
-    found = {dtype.itemsize: _fastest(device, tuple(channels), regions, rows, dtype) for dtype in STORED}
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"device": name, "triton": triton.__version__, "tuning": {n: asdict(one) for n, one in found.items()}}
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    for dtype in STORED:
+        found[dtype.itemsize] = asdict(_fastest(device, tuple(channels), regions, rows, dtype, say))
+        content = {"device": name, "triton": triton.__version__, "tuning": found}
+        path.write_text(json.dumps(content, indent=1) + "\n")
     return path
 
 
-def _fastest(device: torch.device, channels: tuple[int, ...], regions: int, rows: int, dtype: torch.dtype) -> Tuning:
+def _fastest(
+    device: torch.device,
+    channels: tuple[int, ...],
+    regions: int,
+    rows: int,
+    dtype: torch.dtype,
+    say: Callable[[str], None],
+) -> Tuning:
     """The fastest tile for each number of queries, and the most queries for which direct is faster than products."""
     block = GalleryBlock.of(_drawn(rows, regions, channels, dtype, device))
     chosen: dict[str, tuple[Tile, ...]] = {}
@@ -71,7 +82,7 @@ def _fastest(device: torch.device, channels: tuple[int, ...], regions: int, rows
             times = {
                 tile: time
                 for tile in tiles
-                if tile.queries == queries and (time := _time(form, query, block, tile)) is not None
+                if tile.queries == queries and (time := _time(form, query, block, tile, say)) is not None
             }
             if times:
                 best.append(min(times, key=times.__getitem__))
@@ -85,10 +96,10 @@ def _fastest(device: torch.device, channels: tuple[int, ...], regions: int, rows
     return Tuning(chosen["direct"], chosen["product"], max(few, default=1))
 
 
-def _time(form: str, query: _Drawn, block: GalleryBlock, tile: Tile) -> float | None:
-    """Median milliseconds for all rows, or None where the tile doesn't fit the device."""
+def _time(form: str, query: _Drawn, block: GalleryBlock, tile: Tile, say: Callable[[str], None]) -> float | None:
+    """Median milliseconds for all rows, or None where the tile doesn't fit the device or its compiler."""
     queries, rows = len(query.region_weights), range(len(block))
-    gallery, sink = gallery_side(block), Matrix(torch.empty((queries, len(block)), device=block.device))
+    gallery, sink = side_of(block), Matrix(torch.empty((queries, len(block)), device=block.device))
     launch: Callable[[], None]
     if form == "direct":
         side = side_of(query)
@@ -102,9 +113,12 @@ def _time(form: str, query: _Drawn, block: GalleryBlock, tile: Tile) -> float | 
             product.launch(operand, gallery, squares, queries, sink, rows, 1, UNDERFLOW, tile)
 
     try:
-        return float(triton.testing.do_bench(launch, return_mode="median"))
-    except OutOfResources:
+        milliseconds = float(triton.testing.do_bench(launch, return_mode="median"))
+    except (OutOfResources, PTXASError) as error:
+        say(f"{block.levels[0].dtype} {form} {tile}: {error}")
         return None
+    say(f"{block.levels[0].dtype} {form} {tile}: {milliseconds:.3f} ms")
+    return milliseconds
 
 
 def _drawn(images: int, regions: int, channels: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> _Drawn:
@@ -117,4 +131,5 @@ def _drawn(images: int, regions: int, channels: tuple[int, ...], dtype: torch.dt
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{tune()}\n")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    sys.stdout.write(f"{tune(say=logging.info)}\n")

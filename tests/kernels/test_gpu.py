@@ -205,6 +205,22 @@ def test_many_queries_fill_lists_too(monkeypatch: pytest.MonkeyPatch, device: to
     assert Appended in launched
 
 
+@pytest.mark.parametrize("values", [1, 4 * 2 * 5])
+def test_queries_of_which_too_many_rows_are_wanted_come_in_groups(
+    values: int, monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
+    """One by one, or four together, three times; to the same result."""
+    query, gallery = drawn(Case(9, 20, 1, "fp16", "centred"), device)
+    blocks = [GalleryBlock.of(gallery[:7]), GalleryBlock.of(gallery[7:])]
+    monkeypatch.setattr(nearest, "TILE_VALUES", values)
+    bounds, rows = gpu.smallest_bounds(query, blocks, 5, 1)
+    assert bounds.shape == rows.shape == (9, 5)
+    for one in range(9):
+        alone, alone_rows = gpu.smallest_bounds(query[one : one + 1], blocks, 5, 1)
+        assert torch.equal(rows[one], alone_rows[0])
+        assert torch.equal(bounds[one], alone[0])
+
+
 def test_rows_that_are_not_contiguous_are_compared_all_the_same(device: torch.device) -> None:
     query, gallery = drawn(Case(3, 120, 1, "fp16", "centred"), device)
     every_second = gallery[torch.arange(0, 120, 2, device=device)]

@@ -18,9 +18,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels.gpu import direct, pool, product
+from kernels.gpu import direct, pool, product, rescore
 from kernels.gpu.centred import CentredQuery
 from kernels.gpu.operands import Appended, Matrix, Side
+from kernels.reference import LANES
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("TRITON_INTERPRET") == "1", reason="Triton interprets kernels in this process; it compiles none"
@@ -42,10 +43,18 @@ class Usage:
     assembly: str
 
 
-def compiled(kernel: Any, arguments: dict[str, Any], constants: dict[str, Any], capability: int, tile: Any) -> Usage:
+def compiled(
+    kernel: Any,
+    arguments: dict[str, Any],
+    constants: dict[str, Any],
+    capability: int,
+    warps: int,
+    stages: int = 1,
+    fusion: bool = True,
+) -> Usage:
     """A kernel for a GPU that needn't be here. arguments: types by name, pointers all aligned to 16 bytes."""
     signature = {name: arguments.get(name, "constexpr") for name in kernel.arg_names}
-    options = {"num_warps": tile.warps, "num_stages": getattr(tile, "stages", 1), "enable_fp_fusion": True}
+    options = {"num_warps": warps, "num_stages": stages, "enable_fp_fusion": fusion}
     source = ASTSource(kernel, signature, constexprs=constants, attrs=aligned(kernel, signature))
     program = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -71,7 +80,13 @@ def aligned(kernel: Any, signature: dict[str, Any]) -> dict[tuple[int, ...], lis
 
 
 def distance_kernel(
-    form: str, tile: Tile, capability: int, item_size: int, channels: tuple[int, ...], append: bool
+    form: str,
+    tile: Tile,
+    capability: int,
+    item_size: int,
+    channels: tuple[int, ...],
+    append: bool,
+    bound: bool = True,
 ) -> Usage:
     rows = (POINTER[item_size],) * len(channels)
     gallery = Side(rows, "*fp32", "*fp32")
@@ -82,14 +97,14 @@ def distance_kernel(
     constants |= {"APPEND": append}
     if form == "direct":
         query = Side(("*fp32",) * len(channels), "*fp32", "*fp32")
+        constants |= {"BOUND": bound}
         return compiled(
-            direct.direct_kernel, arguments | {"query": query}, constants | {"BOUND": True}, capability, tile
+            direct.direct_kernel, arguments | {"query": query}, constants, capability, tile.warps, tile.stages
         )
     centred = CentredQuery(rows, *("*fp32",) * 7)
     constants |= {"BP": product.columns_at_a_time(tile.queries), "WIDEN": False}
-    return compiled(
-        product.product_kernel, arguments | {"query": centred, "squares": "*fp32"}, constants, capability, tile
-    )
+    arguments |= {"query": centred, "squares": "*fp32"}
+    return compiled(product.product_kernel, arguments, constants, capability, tile.warps, tile.stages)
 
 
 def check(usage: Usage, capability: int) -> None:
@@ -106,19 +121,40 @@ def shipped(form: str) -> list[Any]:
     ]
 
 
+@pytest.mark.parametrize("trunk", TRUNKS)
 @pytest.mark.parametrize(("capability", "item_size", "tile"), shipped("direct"))
-def test_the_direct_form_fits_without_spills(capability: int, item_size: int, tile: Tile) -> None:
-    check(distance_kernel("direct", tile, capability, item_size, TRUNKS["densenet169"], True), capability)
+def test_the_direct_form_fits_without_spills(capability: int, item_size: int, tile: Tile, trunk: str) -> None:
+    """Filling lists with bounds, and matrices with bounds and distances."""
+    for append, bound in ((True, True), (False, True), (False, False)):
+        check(distance_kernel("direct", tile, capability, item_size, TRUNKS[trunk], append, bound), capability)
 
 
 @pytest.mark.parametrize(("capability", "item_size", "tile"), shipped("product"))
 def test_the_product_form_fits_without_spills_and_uses_the_tensor_cores(
     capability: int, item_size: int, tile: Tile
 ) -> None:
-    usage = distance_kernel("product", tile, capability, item_size, TRUNKS["densenet169"], True)
+    """With both trunks' channels where galleries are: in two bytes a value."""
+    for trunk in TRUNKS if item_size == 2 else ("lite0",):
+        usage = distance_kernel("product", tile, capability, item_size, TRUNKS[trunk], True)
+        check(usage, capability)
+        instruction = {80: "mma.sync", 90: "wgmma.mma_async", 100: "tcgen05.mma"}[capability]
+        assert instruction in usage.assembly
+
+
+@pytest.mark.parametrize("stored", ["*fp32", "*fp16", "*bf16"])
+@pytest.mark.parametrize("trunk", TRUNKS)
+@pytest.mark.parametrize("capability", SHARED_MEMORY)
+def test_rescoring_fits_without_spills_and_rounds_every_operation(capability: int, trunk: str, stored: str) -> None:
+    """What makes its bits the definition's, read in the assembly: nothing fused, approximated or flushed to zero."""
+    query, gallery = (Side((kind,) * 3, "*fp32", "*fp32") for kind in ("*fp32", stored))
+    arguments = {"query": query, "gallery": gallery, "owner": "*i64", "rows": "*i64", "out": "*fp64"}
+    arguments |= dict.fromkeys(("pairs", "first", "count"), "i32")
+    constants = {"R": 3, "CHANNELS": TRUNKS[trunk], "POWER": 1, "BP": 1, "BR": 4, "LANES": LANES}
+    usage = compiled(rescore.rescore_kernel, arguments, constants, capability, rescore.WARPS, fusion=False)
     check(usage, capability)
-    instruction = {80: "mma.sync", 90: "wgmma.mma_async", 100: "tcgen05.mma"}[capability]
-    assert instruction in usage.assembly
+    arithmetic = set(re.findall(r"\b(?:add|sub|mul|fma|mad|div|rcp|rsqrt|sqrt)[\w.]*\.f(?:16|32|64)\b", usage.assembly))
+    assert arithmetic == {"sub.rn.f64", "mul.rn.f64", "add.rn.f64", "sqrt.rn.f64"}
+    assert ".ftz" not in usage.assembly
 
 
 @pytest.mark.parametrize("capability", SHARED_MEMORY)
@@ -132,7 +168,7 @@ def test_the_region_pool_fits_without_spills(capability: int) -> None:
         "map_strides": ("i32",) * 3,
     }
     constants = {"R": 3, "S": 64, "CHANNELS": channels, "BC": POOL_TILE.channels, "BR": 4, "BS": POOL_TILE.cells}
-    check(compiled(pool.pool_kernel, arguments, constants, capability, POOL_TILE), capability)
+    check(compiled(pool.pool_kernel, arguments, constants, capability, POOL_TILE.warps), capability)
 
 
 @pytest.mark.parametrize("capability", SHARED_MEMORY)

@@ -16,14 +16,14 @@ pytest.importorskip("triton")
 
 from kernels.gpu.nearest import NOTHING, bounds_of, keys_of, list_capacity
 
-CASES = Path(__file__).with_name("test_gpu.py")
+CASES = [Path(__file__).with_name(name) for name in ("test_gpu.py", "test_gpu_rescore.py", "test_gpu_tuning.py")]
 
 
 def test_the_cases_hold_under_tritons_interpreter() -> None:
     """In a process of its own: Triton decides when it is imported whether it interprets or compiles."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not gpu", str(CASES)],
-        cwd=CASES.parents[2],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not gpu", *map(str, CASES)],
+        cwd=CASES[0].parents[2],
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
