@@ -1,0 +1,56 @@
+"""What numba compiled is kept on disk for the next process, until any file of the package changes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from kernels.cpu import jit
+
+KERNEL = """
+from small.jit import kernel
+from small.parts import factor
+
+@kernel
+def scaled(value):
+    return factor() * value
+"""
+PART = """
+from small.jit import part
+
+@part
+def factor():
+    return {}
+"""
+USE = """
+from small.kernel import scaled
+print(scaled(7.0), sum(scaled.stats.cache_hits.values()))
+"""
+
+
+def used(folder: Path) -> list[str]:
+    """The kernel's result in a process of its own, and how many versions of it came from the disk."""
+    done = subprocess.run(
+        [sys.executable, "-c", USE],
+        env=os.environ | {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+def test_a_change_of_an_inlined_part_is_never_missed(tmp_path: Path) -> None:
+    """Numba itself looks at the kernel's own file alone, and would go on with the old part."""
+    package = tmp_path / "small"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    shutil.copy(jit.__file__, package / "jit.py")
+    (package / "kernel.py").write_text(KERNEL)
+    (package / "parts.py").write_text(PART.format("2.0"))
+    assert used(tmp_path) == ["14.0", "0"]
+    assert used(tmp_path) == ["14.0", "1"]
+    (package / "parts.py").write_text(PART.format("30.0"))
+    assert used(tmp_path) == ["210.0", "0"]
+    assert used(tmp_path) == ["210.0", "1"]
