@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 
@@ -50,3 +51,14 @@ class Trunk(nn.Module, ABC):
 def conv_relu(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
     """A convolution that keeps (stride 1) or halves (stride 2) the grid, and its ReLU."""
     return [nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2), nn.ReLU(inplace=True)]
+
+
+def early_parameters(trunk: Trunk, image_size: int) -> set[nn.Parameter]:
+    """The parameters that maps of levels 0 and 1 depend on, found by asking for their gradients."""
+    parameters = list(trunk.parameters())
+    was_training = trunk.training
+    trunk.eval()
+    probe = torch.zeros(1, 3, image_size, image_size, device=parameters[0].device)
+    gradients = torch.autograd.grad(trunk.early(probe)[1].sum(), parameters, allow_unused=True)
+    trunk.train(was_training)
+    return {parameter for parameter, grad in zip(parameters, gradients, strict=True) if grad is not None}
