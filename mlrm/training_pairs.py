@@ -125,10 +125,13 @@ class AugmentedImages:
     def __init__(self, pairs: TrainingPairs, model: MLRM, freeze_early: bool, device: torch.device) -> None:
         self.pairs, self.model, self.freeze_early, self.device = pairs, model, freeze_early, device
         self.augment = PairAugment(pairs.size)
+        self.workers = ThreadPoolExecutor(torch.get_num_threads())
 
     def prepare(self, draws: list[Draw], rng: np.random.Generator) -> Tensor:
-        """The augmented images of a batch, uint8 [B, 3, size, size]."""
-        return torch.stack([self.pairs.vary(draw, self.augment, rng) for draw in draws])
+        """The augmented images of a batch, uint8 [B, 3, size, size]; one takes 3 to 8 ms of a core, so side by side."""
+        # Each gets random numbers of its own: they don't depend on which thread comes first.
+        own = [np.random.default_rng(seed) for seed in rng.integers(2**63, size=len(draws))]
+        return torch.stack(list(self.workers.map(lambda draw, of: self.pairs.vary(draw, self.augment, of), draws, own)))
 
     def early(self, images: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
         """Maps of levels 0 and 1 of a prepared batch."""
