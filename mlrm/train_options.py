@@ -6,6 +6,7 @@ from mlrm.errors import ConfigError
 from mlrm.ranges import require_choice, require_number, require_positive, require_whole
 
 LARGEST_SEED = 2**64 - 1
+LOSS_NAMES = ("gtrp_in", "gtrp_rn", "ltrp_in", "ltrp_rn", "overlap_sketch", "overlap_photo")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class TrainOptions:
     """bfloat16 in the convolutions."""
     evaluate_every: int = 5
     seed: int = 0
+    left_out: tuple[str, ...] = ()
+    """Losses and penalties that the total is made without, for ablations."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "warmup_steps", "evaluate_every"):
@@ -51,6 +54,8 @@ class TrainOptions:
         require_number("average", self.average, below=1)
         for name in ("freeze_batch_norm", "freeze_early", "mixed_precision"):
             require_choice(name, getattr(self, name), (True, False))
+        for name in self.left_out:
+            require_choice("left_out", name, LOSS_NAMES)
         if self.seed > LARGEST_SEED:
             raise ConfigError(f"seed is {self.seed}; expected at most {LARGEST_SEED}, what torch can take")
         if self.cache_variants and (self.cache_variants % 2 or not self.freeze_early):

@@ -26,7 +26,7 @@ from mlrm.train_options import TrainOptions
 from mlrm.training_log import TrainingLog
 from mlrm.training_pairs import AugmentedImages, CachedEarlyMaps, TrainingPairs, prefetched
 from mlrm.transforms import image_to_tensor
-from mlrm.trunks import Trunk
+from mlrm.trunks.base import early_parameters
 
 Extracted = tuple[tuple[Tensor, ...], Tensor]
 """Level maps and region maps, as a `Network` returns them."""
@@ -60,19 +60,25 @@ class Trainer:
         average = get_ema_multi_avg_fn(options.average)  # type: ignore[no-untyped-call]
         self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.epoch, self.best = 0, -1.0
+        self.early_maps: CachedEarlyMaps | None = None
+        """Set before `run`, those of another run with the same data and early stages are used instead of new ones."""
         self.log = TrainingLog(out)
 
     def _source(self) -> AugmentedImages | CachedEarlyMaps:
-        options = self.options
+        if not self.options.cache_variants:
+            self.model.eval()
+            return AugmentedImages(self.pairs, self.model, self.options.freeze_early, self.device)
+        return self.early_maps or self.cached_early_maps()
+
+    def cached_early_maps(self) -> CachedEarlyMaps:
+        """Run the frozen early stages for all images, as `run` does where `cache_variants` asks for it."""
         self.model.eval()
-        if not options.cache_variants:
-            return AugmentedImages(self.pairs, self.model, options.freeze_early, self.device)
         with self._precision():
             return CachedEarlyMaps(
                 self.pairs,
                 self.model,
-                options.cache_variants,
-                options.seed,
+                self.options.cache_variants,
+                self.options.seed,
                 self.device,
                 lambda done, total: self.progress("early maps", done, total),
             )
@@ -106,7 +112,7 @@ class Trainer:
         # Only now: early maps are made by the early stages that `resume` may just have loaded.
         self.source = self._source()
         self.log.keep(self.epoch)
-        if self.epoch == 0:
+        if self.epoch == 0 and self.options.separate_steps:
             self._separate()
         while self.epoch < self.options.epochs:
             started = time.perf_counter()
@@ -149,6 +155,9 @@ class Trainer:
     def _step(self, sketches: Tensor, photos: Tensor) -> dict[str, float]:
         of_sketch, of_photo = self._extract(sketches, photos)
         losses = mlrm_losses(self.model.describe(*of_sketch), self.model.describe(*of_photo), self.model)
+        if self.options.left_out:
+            losses = {name: loss for name, loss in losses.items() if name not in (*self.options.left_out, "total")}
+            losses["total"] = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()  # type: ignore[no-untyped-call]
         if not torch.isfinite(losses["total"]):
@@ -284,14 +293,3 @@ def _line(row: dict[str, float], epochs: int) -> str:
         f"{row['seconds']:.0f} s",
     ]
     return ", ".join(parts)
-
-
-def early_parameters(trunk: Trunk, image_size: int) -> set[nn.Parameter]:
-    """The parameters that maps of levels 0 and 1 depend on, found by asking for their gradients."""
-    parameters = list(trunk.parameters())
-    was_training = trunk.training
-    trunk.eval()
-    probe = torch.zeros(1, 3, image_size, image_size, device=parameters[0].device)
-    gradients = torch.autograd.grad(trunk.early(probe)[1].sum(), parameters, allow_unused=True)
-    trunk.train(was_training)
-    return {parameter for parameter, grad in zip(parameters, gradients, strict=True) if grad is not None}

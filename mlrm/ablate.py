@@ -1,0 +1,171 @@
+"""`python -m mlrm.ablate`: what each part of the model is worth, by training without it.
+
+Every cell starts from the same trunk and sees the same number of steps on the same cached maps; its accuracy is that
+of the last average, on validation parts. Cells are independent: a stopped study goes on with the next one.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from mlrm.ablation_cells import CELLS, Cell
+from mlrm.cli import data_option, errors_shown, progress_bar, run, say
+from mlrm.config import TRUNKS, MLRMConfig
+from mlrm.datasets import PairDataset
+from mlrm.devices import find_device
+from mlrm.errors import ConfigError
+from mlrm.model import MLRM
+from mlrm.pretrained import load_trunk_weights
+from mlrm.run_record import digest_data
+from mlrm.train_options import TrainOptions
+from mlrm.trainer import Trainer
+from mlrm.training_data import named_folder, read_training
+from mlrm.training_log import TrainingLog
+from mlrm.training_pairs import CachedEarlyMaps, TrainingPairs
+
+EXAMPLE = "Example: python -m mlrm.ablate --data shoes --data chairs --out ablations.json; run again, it goes on"
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Study:
+    """What all cells share: data, budget, the trunk they start from and the maps of its frozen early stages."""
+
+    pairs: TrainingPairs
+    held_out: dict[str, PairDataset]
+    config: MLRMConfig
+    options: TrainOptions
+    trunk_weights: str
+    device: torch.device
+    progress: Progress
+    early_maps: CachedEarlyMaps | None = None
+
+    def run(self, cell: Cell, seed: int) -> dict[str, float]:
+        """Train one cell; its accuracies by name, as in a training log."""
+        options = replace(self.options, seed=seed, **cell.training)
+        torch.manual_seed(seed)
+        model = MLRM(replace(self.config, **cell.config))
+        load_trunk_weights(model, self.trunk_weights)
+        cell.change(model)
+        with TemporaryDirectory() as folder:
+            out = Path(folder)
+            trainer = Trainer(model, self.pairs, self.held_out, options, out, self.device, self.progress)
+            if self.early_maps is None and options.cache_variants:
+                self.early_maps = trainer.cached_early_maps()
+            trainer.early_maps = self.early_maps
+            trainer.run()
+            row = TrainingLog(out).rows()[-1]
+        return {name: float(value) for name, value in row.items() if "/acc" in name or name == "seconds"}
+
+
+def missing(results: list[dict[str, Any]], cells: tuple[Cell, ...], seeds: int) -> list[tuple[Cell, int]]:
+    """The runs still to do: every cell with seed 0, then every cell with seed 1, and so on."""
+    done = {(result["cell"], result["seed"]) for result in results}
+    return [(cell, seed) for seed in range(seeds) for cell in cells if (cell.name, seed) not in done]
+
+
+def chosen(names: list[str] | None) -> tuple[Cell, ...]:
+    """The cells of these groups or names; all if none is named. Raises `ConfigError` for one that isn't known."""
+    known = {name for cell in CELLS for name in (cell.name, cell.group)}
+    if unknown := sorted(set(names or ()) - known):
+        groups = dict.fromkeys(cell.group for cell in CELLS)
+        raise ConfigError(f"--only {unknown[0]!r} is neither a cell nor a group of them ({', '.join(groups)})")
+    return tuple(cell for cell in CELLS if not names or {cell.name, cell.group} & set(names))
+
+
+def read_results(path: Path, setting: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs in `path`, none if there is no such file; raises `ConfigError` if they were made in another setting."""
+    if not path.exists():
+        return []
+    try:
+        study = json.loads(path.read_text(encoding="utf-8"))
+        then, results = study["setting"], study["results"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is no study of this command ({error!r}); give another --out") from error
+    differs = sorted(name for name in {*then, *setting} if then.get(name) != setting.get(name))
+    if differs:
+        raise ConfigError(
+            f"{path} was made with another {', '.join(differs)} ({[then.get(name) for name in differs]}, now "
+            f"{[setting.get(name) for name in differs]}); go on with the same, or give another --out"
+        )
+    return list(results)
+
+
+def write_results(path: Path, setting: dict[str, Any], results: list[dict[str, Any]]) -> None:
+    """Write the study, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps({"setting": setting, "results": results}, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+@errors_shown
+def main(
+    data: Annotated[list[Path], data_option("Folder of pairs; repeat for more.")],
+    out: Annotated[Path, typer.Option(help="JSON file of results; runs that it holds are not repeated.")],
+    more_sketches: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER: more views of folder NAME's training products.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A group of cells, or one by its name; repeat.")] = None,
+    trunk: Annotated[str, typer.Option(help=f"One of {', '.join(TRUNKS)}.")] = "efficientnet_lite0",
+    trunk_weights: Annotated[str, typer.Option(help="auto, none, or a weight file all cells start from.")] = "auto",
+    image_size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = MLRMConfig.image_size,
+    validation: Annotated[
+        list[int] | None, typer.Option(help="Photos set aside to validate, for each --data; default 20 %.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="The budget of a cell.")] = 6,
+    batch: int = TrainOptions.batch,
+    cache_variants: Annotated[int, typer.Option(help="Augmented variants cached an image.")] = 4,
+    seeds: Annotated[int, typer.Option(help="Runs of each cell.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Train a cell for each question about the model, on a fixed short budget, and write their accuracies."""
+    cells = chosen(only)
+    if seeds < 1:
+        raise ConfigError(f"--seeds is {seeds}; expected at least 1")
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it, or give another path")
+    where = find_device(device)
+    config = MLRMConfig.paper(trunk=trunk, image_size=image_size, l2norm=True)
+    options = TrainOptions(epochs=epochs, batch=batch, cache_variants=cache_variants, evaluate_every=epochs, lr=5e-4)
+    more = [named_folder("--more-sketches", entry) for entry in more_sketches or []]
+    with progress_bar() as progress:
+        pairs, held_out = read_training(data, more, validation, image_size, 0, progress)
+        if not held_out:
+            raise ConfigError("--validation leaves nothing to measure on; expected at least one photo")
+        setting = {
+            "files": digest_data(pairs.files, held_out),
+            "gallery": {name: len(part.photos) for name, part in held_out.items()},
+            "config": json.loads(config.to_json()),
+            "options": asdict(options),
+            "steps": epochs * pairs.steps_per_epoch(batch),
+            "trunk_weights": Path(trunk_weights).name,
+        }
+        # What JSON makes of it is what a later run compares with.
+        setting = json.loads(json.dumps(setting))
+        results = read_results(out, setting)
+        study = Study(pairs, held_out, config, options, trunk_weights, where, progress)
+        runs = missing(results, cells, seeds)
+        say(f"{len(results)} runs in {out}, {len(runs)} to do")
+        for number, (cell, seed) in enumerate(runs, start=1):
+            found = study.run(cell, seed)
+            results.append({"cell": cell.name, "group": cell.group, "seed": seed} | found)
+            write_results(out, setting, results)
+            shares = [f"{name} {100 * value:.1f} %" for name, value in found.items() if name.endswith("/acc1")]
+            say(f"{number}/{len(runs)} {cell.name}, seed {seed}: {', '.join(shares)}, {found['seconds']:.0f} s")
+
+
+def mean_over_seeds(results: list[dict[str, Any]], cell: str, name: str) -> tuple[float, int] | None:
+    """The mean of a number over a cell's runs and how many there are; None without any."""
+    values = [float(result[name]) for result in results if result["cell"] == cell]
+    return (float(np.mean(values)), len(values)) if values else None
+
+
+if __name__ == "__main__":
+    run(main, EXAMPLE)
