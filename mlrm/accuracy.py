@@ -52,6 +52,17 @@ def accuracy(rank: Tensor, photos: int) -> Accuracy:
     return Accuracy(share(1), share(5), share(10), float(rank.double().quantile(0.5)), len(rank), photos)
 
 
+def by_thirds(rank: Tensor, amount: Tensor, photos: int) -> list[tuple[float, float, Accuracy]]:
+    """The accuracy of the sketches with least, middling and most of something.
+
+    rank: ranks [Q] in a gallery of `photos`. amount: how much each sketch has of it, [Q]; of equal ones the earlier
+    sketch counts as less. Returns (lowest, highest amount, accuracy) of each third; fewer if there are fewer sketches.
+    """
+    order = amount.argsort(stable=True)
+    parts = [part for part in order.tensor_split(3) if len(part)]
+    return [(float(amount[p[0]]), float(amount[p[-1]]), accuracy(rank[p], photos)) for p in parts]
+
+
 def encode(
     encoder: Callable[[Tensor], Features], images: Sequence[Tensor], batch: int, progress: Callable[[int], None]
 ) -> Features:

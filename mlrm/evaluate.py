@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mlrm.accuracy import Accuracy, accuracy, encode, ranks
+from mlrm.accuracy import Accuracy, accuracy, by_thirds, encode, ranks
 from mlrm.checkpoint import SHIPPED, load
 from mlrm.cli import data_option, errors_shown, progress_bar, run, say
 from mlrm.datasets import PairDataset, read_pairs
@@ -38,13 +38,17 @@ class Evaluation:
     split: str
     accuracy: Accuracy
     rank_of_sketch: dict[str, int]
+    by_ink: list[tuple[float, float, Accuracy]]
+    """Of the third of the sketches with least ink, the middle one and that with most: lowest and highest ink (mean
+    darkness of the drawing, 0 for white and 1 for black) and their accuracy."""
     feature_seconds: float
     retrieval_seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the single ranks."""
         times = {"feature_seconds": self.feature_seconds, "retrieval_seconds": self.retrieval_seconds}
-        return {"data": self.name, "split": self.split} | self.accuracy.to_dict() | times
+        ink = [{"ink": [low, high]} | found.to_dict() for low, high, found in self.by_ink]
+        return {"data": self.name, "split": self.split} | self.accuracy.to_dict() | {"by_ink": ink} | times
 
 
 def evaluate(
@@ -86,7 +90,16 @@ def evaluate(
     rank = ranks(sketch, photo, dataset.photo_of, model.config.region_weight_power)
     retrieval = time.perf_counter() - started
     by_sketch = dict(zip(dataset.relative(dataset.sketches), rank.tolist(), strict=True))
-    return Evaluation(dataset.name, dataset.split, accuracy(rank, len(photo)), by_sketch, seconds, retrieval)
+    ink = torch.stack([1 - image.double().mean() / 255 for image in images[:drawn]])
+    return Evaluation(
+        dataset.name,
+        dataset.split,
+        accuracy(rank, len(photo)),
+        by_sketch,
+        by_thirds(rank, ink, len(photo)),
+        seconds,
+        retrieval,
+    )
 
 
 def _run(model: MLRM, images: Tensor, domain: Domain, device: torch.device) -> Features:

@@ -4,9 +4,12 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mlrm import MLRM, MLRMConfig
 from mlrm.accuracy import Accuracy
@@ -96,6 +99,25 @@ def test_each_image_is_decoded_once(pairs: Path, model: MLRM, monkeypatch: pytes
     assert list(result.rank_of_sketch) == dataset.relative(dataset.sketches)
 
 
+def test_accuracy_by_the_amount_of_ink(tmp_path: Path, model: MLRM) -> None:
+    """Sketches made blacker and blacker: each third is the next ones, its ink the mean darkness."""
+    names = []
+    for number, share in enumerate((0.6, 0.1, 0.3)):
+        for kind in ("photos", "sketches"):
+            picture = np.full((100, 100, 3), 255, np.uint8)
+            picture[: round(100 * share)] = 0
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / kind / f"{number}.png")
+        names.append(f"sketches/{number}.png")
+    result = evaluate(model, read_pairs(tmp_path, "train"), torch.device("cpu"), lambda what, done, total: None)
+    ranks = [result.rank_of_sketch[names[number]] for number in (1, 2, 0)]
+    assert [found.median_rank for _, _, found in result.by_ink] == ranks
+    assert [(low, high) for low, high, _ in result.by_ink] == [
+        (pytest.approx(share, abs=0.01),) * 2 for share in (0.1, 0.3, 0.6)
+    ]
+    assert result.to_dict()["by_ink"][2] == {"ink": [ANY, ANY], **result.by_ink[2][2].to_dict()}
+
+
 @pytest.mark.parametrize("attention_over", ["tokens", "batch"])
 def test_numbers_that_depend_on_the_batch_are_said_to(
     pairs: Path,
@@ -105,7 +127,7 @@ def test_numbers_that_depend_on_the_batch_are_said_to(
     attention_over: Any,
 ) -> None:
     save(MLRM(MLRMConfig.paper(**SMALL, attention_over=attention_over)), tmp_path / "model.safetensors")
-    made_up = Evaluation("drawn", "test", Accuracy(1, 1, 1, 1, 3, 3), {"a": 1}, 0.0, 0.0)
+    made_up = Evaluation("drawn", "test", Accuracy(1, 1, 1, 1, 3, 3), {"a": 1}, [], 0.0, 0.0)
     monkeypatch.setattr("mlrm.evaluate.evaluate", lambda *arguments, **options: made_up)
     main(tmp_path / "model.safetensors", [pairs], json_file=tmp_path / "results.json")
     said = "an image's weights depend on the images it is batched with, so these numbers hold for batches of 16"
