@@ -42,13 +42,21 @@ class HED(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        hidden = images.flip(1) - self.mean
+        hidden = (images.flip(1) - self.mean).to(next(self.sides.parameters()).dtype, memory_format=torch.channels_last)
         sides = []
         for number, (block, side) in enumerate(zip(self.blocks, self.sides, strict=True)):
             hidden = block(functional.max_pool2d(hidden, 2) if number else hidden)
-            sides.append(functional.interpolate(side(hidden), size=images.shape[2:], mode="bilinear"))
+            seen = side(hidden).float().contiguous()
+            sides.append(functional.interpolate(seen, size=images.shape[2:], mode="bilinear"))
         fused: Tensor = self.fuse(torch.cat(sides, 1))
-        return fused[:, 0].float().sigmoid()
+        return fused[:, 0].sigmoid()
+
+    def in_bfloat16(self) -> "HED":
+        """Run the convolutions in bfloat16 from now on: maps differ by up to about 0.02 and, where a processor has
+        instructions for it, take a fifth of the time (0.05 s of a core with AMX)."""
+        for part in (self.blocks, self.sides):
+            part.to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self
 
 
 def load_hed(weights: Path | None = None) -> HED:

