@@ -5,7 +5,8 @@ same file system shares their bytes by hard links: it is quick and takes no spac
 both. For a backup, give a directory on another disk.
 
 `copy_gallery` needs no lock: the copied catalogue is of one commit, and a segment that compaction deletes before it is
-linked starts the copy over. The copy is made aside and renamed: it is there whole or not at all.
+linked starts the copy over. The copy is made aside and renamed: it is there whole or not at all. What a killed copy
+left aside, the next one to the same place deletes.
 
 `restore_into` puts a gallery back to a snapshot in one transaction, after the segments are in place; killed before,
 it has changed nothing that a reader sees. Readers go on and see it as the next commit.
@@ -13,11 +14,15 @@ it has changed nothing that a reader sees. Readers go on and see it as the next 
 
 from __future__ import annotations
 
+import glob
 import secrets
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from engine.catalogue import Catalogue, new_gallery_id
 from engine.errors import GalleryCorruptError, GalleryError
@@ -32,6 +37,8 @@ from engine.schema import (
 )
 from engine.segments import StoredSegment, find_fault, place_segment, sync_directory, verify_segment
 
+_UNFINISHED, _LOCK = ".new", ".lock"
+
 
 def copy_gallery(source: Path, target: Path) -> None:
     """Copy a gallery, as of one commit, to a directory that must not exist. The copy has an id of its own.
@@ -42,17 +49,40 @@ def copy_gallery(source: Path, target: Path) -> None:
     """
     if target.exists() or target.is_symlink():
         raise GalleryError(f"{target} is there already; give a new directory")
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        while not _copied(source, aside):
-            shutil.rmtree(aside)
-        aside.rename(target)
+        _remove_leftovers(target)
+        with _aside(target) as aside:
+            while not _copied(source, aside):
+                shutil.rmtree(aside)
+            aside.rename(target)
         sync_directory(target.parent)
     except OSError as error:
         raise GalleryError(f"can't copy {source} to {target}: {error}. Nothing was left there") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _aside(target: Path) -> Iterator[Path]:
+    """A hidden directory beside a copy's target, for the copy in the making; a lock beside it says that it is."""
+    name = f".{target.name}.{secrets.token_hex(4)}"
+    aside, lock = target.with_name(name + _UNFINISHED), FileLock(target.with_name(name + _LOCK))
+    with lock:
+        try:
+            yield aside
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Delete what killed copies to a target left: the system dropped their locks. Those at work keep theirs."""
+    for file in target.parent.glob(f".{glob.escape(target.name)}.*{_LOCK}"):
+        try:
+            with FileLock(file, timeout=0):
+                shutil.rmtree(file.with_suffix(_UNFINISHED), ignore_errors=True)
+                file.unlink(missing_ok=True)
+        except Timeout:
+            continue
 
 
 def _copied(source: Path, aside: Path) -> bool:

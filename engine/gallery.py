@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import shlex
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import metadata as packages
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy as np
 from engine.backup import copy_gallery
 from engine.catalogue import Catalogue, new_gallery_id
 from engine.errors import GalleryCorruptError, GalleryError, NotAGalleryError, UnknownIdError
+from engine.facets import Facet, read_facets
 from engine.features import FeatureBlock, FeatureShapes
 from engine.filters import Filter
 from engine.gallery_place import UNFINISHED, is_gallery
@@ -46,6 +47,8 @@ __all__ = [
     "SegmentView",
     "Selection",
 ]
+
+UNLOCKED_TRIES = 3
 
 
 class Gallery:
@@ -204,11 +207,17 @@ class Gallery:
         """
         if where is None:
             return Selection(self.snapshot())
+        # A filter without an index reads all metadata: other readers don't wait for it, unless commits come so fast
+        # that its rows and the snapshot never are of one.
+        for _ in range(UNLOCKED_TRIES):
+            snapshot = self.snapshot()
+            state = self._catalogue.state(since=snapshot.generation, where=where)
+            if state.generation == snapshot.generation:
+                return _selection(snapshot, state.chosen or {})
         with self._refresh:
             self._stamp()
             chosen = self._read(where)
-            rows = (np.array(chosen[segment.name], dtype=np.int64) for segment in self._snapshot.segments)
-            return Selection(self._snapshot, tuple(rows))
+            return _selection(self._snapshot, chosen)
 
     def _stamp(self) -> int:
         """The generation of the last commit, if this is still the same gallery."""
@@ -292,6 +301,10 @@ class Gallery:
             meta=self.meta,
         )
 
+    def facets(self) -> list[Facet]:
+        """What the metadata can be filtered by: keys, common values, the range of numbers."""
+        return read_facets(self._catalogue)
+
     def verify(self) -> None:
         """Read all segment files and check their SHA-256; raises GalleryCorruptError for the first bad.
 
@@ -309,6 +322,11 @@ class Gallery:
     def writer(self) -> GalleryWriter:
         """Return the context manager that adds and removes photos while it holds the gallery's lock."""
         return GalleryWriter(self.path, self._catalogue, self.meta.shapes)
+
+
+def _selection(snapshot: GallerySnapshot, chosen: Mapping[str, list[int]]) -> Selection:
+    rows = (np.array(chosen[segment.name], dtype=np.int64) for segment in snapshot.segments)
+    return Selection(snapshot, tuple(rows))
 
 
 def _own_version() -> str:

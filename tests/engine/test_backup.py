@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine import segments
+from engine import backup, segments
 from engine.catalogue import Catalogue
 from engine.errors import GalleryCorruptError, GalleryError, GalleryLockedError
 from engine.gallery import Gallery
 from tests.engine.kill_writer import SHAPES, block_of, photo_id
+from tests.engine.small_gallery import python
 from tests.engine.test_gallery_kill import contents
 
 
@@ -204,3 +206,45 @@ def test_a_gallery_whose_catalogue_is_damaged_says_to_restore_elsewhere(gallery:
     with pytest.raises(GalleryCorruptError, match="restore SNAPSHOT --gallery NEW"):
         Gallery.restore(gallery.path, tmp_path / "copy")
     assert isinstance(Catalogue(tmp_path / "copy" / "catalogue.sqlite").summary().photos, int)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import engine.backup as backup
+from engine.gallery import Gallery
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+backup.place_segment = killed
+Gallery.open(sys.argv[1]).copy(sys.argv[2])
+"""
+
+
+def test_what_a_killed_copy_left_is_deleted_by_the_next(gallery: Gallery, tmp_path: Path) -> None:
+    target = tmp_path / "copies" / "my [copy]"
+    assert python(KILLED, gallery.path, target).returncode == -signal.SIGKILL
+    left = sorted(path.suffix for path in target.parent.iterdir())
+    assert left == [".lock", ".new"]
+    gallery.copy(target.with_name("another"))
+    assert len(list(target.parent.iterdir())) == 3
+    gallery.copy(target)
+    assert sorted(path.name for path in target.parent.iterdir()) == ["another", "my [copy]"]
+
+
+def test_a_copy_at_work_is_left_alone_by_another_to_the_same_place(
+    gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, place = tmp_path / "copy", backup.place_segment
+
+    def place_after_another_copy(*arguments: Any) -> None:
+        monkeypatch.setattr(backup, "place_segment", place)
+        gallery.copy(target)
+        place(*arguments)
+
+    monkeypatch.setattr(backup, "place_segment", place_after_another_copy)
+    with pytest.raises(GalleryError, match="Nothing was left there"):
+        gallery.copy(target)  # the other one was quicker
+    assert len(Gallery.open(target).snapshot()) == len(gallery.snapshot())
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,16 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from engine.catalogue import Catalogue
 from engine.errors import FilterError
 from engine.exact import ExactSearch
 from engine.features import FeatureBlock
 from engine.filters import Filter, check_index_key, parse_where
 from engine.gallery import Gallery, Selection
+from engine.records import CatalogueState
 from mlrm.features import Features
 from tests.engine.kill_writer import SHAPES, block_of, features, photo_id
+from tests.engine.small_gallery import add, create
 
 SCALARS = (
     None,
@@ -254,3 +260,41 @@ def test_a_search_sees_photos_and_metadata_of_one_commit(tmp_path: Path) -> None
     assert len(reader.select(where)) == 0
     [hits] = ExactSearch(torch.device("cpu"))(held, as_features(features(1)), 5, 1)
     assert [hit.id for hit in hits] == ["b"]
+
+
+def test_readers_do_not_wait_for_a_slow_filter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = create(tmp_path / "gallery")
+    add(gallery, 1, 2, metadata=[{"k": 1}, {"k": 2}])
+    state, reading, go_on = Catalogue.state, threading.Event(), threading.Event()
+
+    def slow(self: Catalogue, since: int, where: Filter | None = None) -> CatalogueState:
+        if where is not None:
+            reading.set()
+            assert go_on.wait(60)
+        return state(self, since, where)
+
+    monkeypatch.setattr(Catalogue, "state", slow)
+    with ThreadPoolExecutor(1) as pool:
+        filtered = pool.submit(gallery.select, Filter.parse({"k": 2}, None))
+        try:
+            assert reading.wait(60)
+            add(gallery, 3)
+            assert len(gallery.snapshot()) == 3
+        finally:
+            go_on.set()
+        assert len(filtered.result(60)) == 1
+
+
+def test_a_filter_is_answered_however_fast_commits_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = create(tmp_path / "gallery")
+    add(gallery, 0, metadata=[{"k": 1}])
+    state, number = Catalogue.state, itertools.count(1)
+
+    def beside_a_commit(self: Catalogue, since: int, where: Filter | None = None) -> CatalogueState:
+        if where is not None:
+            add(gallery, next(number), metadata=[{"k": 1}])
+        return state(self, since, where)
+
+    monkeypatch.setattr(Catalogue, "state", beside_a_commit)
+    selection = gallery.select(Filter.parse({"k": 1}, None))
+    assert len(selection) == len(selection.snapshot) == next(number)
