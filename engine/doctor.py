@@ -23,8 +23,7 @@ _EXPORT = {
     "tensorrt": "to build engines (extra trt)",
     "tensorrt-rtx-cu13": "to build engines without a GPU (extra trt-rtx)",
 }
-_UNUSED = ("fastapi",)
-"""Packages that extras name and nothing here uses yet: installed or not, they say nothing about what works."""
+_SERVICE = ("fastapi", "uvicorn", "python-multipart", "prometheus-client")
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,10 @@ def examine() -> list[Finding]:
     """Versions, devices, backends that were really run, and other packages that hide ours."""
     findings = [Finding("python", True, f"{platform.python_version()} on {platform.platform()}")]
     findings += [_needed(name) for name in _REQUIRED]
-    findings.append(_optional(_TRAINING, works=True, note="for training (extra train)"))
-    findings.append(_optional(_KERNELS, works=True, note="for search on a GPU (extra gpu)"))
-    findings += [_optional(name, works=True, note=note) for name, note in _EXPORT.items()]
-    findings += [_optional(name, works=None, note="not used by this version") for name in _UNUSED]
+    findings.append(_optional(_TRAINING, note="for training (extra train)"))
+    findings.append(_optional(_KERNELS, note="for search on a GPU (extra gpu)"))
+    findings += [_optional(name, note=note) for name, note in _EXPORT.items()]
+    findings += [_optional(name, note="for the service (extra serve)") for name in _SERVICE]
     findings += [_clash(name) for name in _OWN]
     findings.append(_onnxruntime_clash())
     findings.append(_tried("search on the CPU", partial(_search_runs, "cpu")))
@@ -62,10 +61,10 @@ def _needed(package: str) -> Finding:
     return Finding(package, version is not None, version or f"not installed: pip install {package}")
 
 
-def _optional(package: str, works: bool | None, note: str) -> Finding:
-    """A package that may be missing; `works`: what it means where it is there."""
+def _optional(package: str, note: str) -> Finding:
+    """A package that may be missing."""
     version = _version(package)
-    return Finding(package, works if version else None, f"{version or 'not installed'}, {note}")
+    return Finding(package, True if version else None, f"{version or 'not installed'}, {note}")
 
 
 def _version(package: str) -> str | None:

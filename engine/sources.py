@@ -166,8 +166,13 @@ def _decode(source: Source, size: int) -> Photo:
     image = load_image(source.content)
     digest = content_hash(image)
     preview = _preview(image) if source.path is None else None
-    id_ = f"image-{digest[:16]}" if source.id is None else source.id
+    id_ = content_id(digest) if source.id is None else source.id
     return Photo(source, id_, to_square(image, size), digest, stamp, preview)
+
+
+def content_id(digest: str) -> str:
+    """The id of a photo that has no other, by the hash of its pixels."""
+    return f"image-{digest[:16]}"
 
 
 def _is_text(name: str) -> bool:

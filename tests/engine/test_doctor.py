@@ -39,10 +39,10 @@ def test_what_is_not_installed_says_what_it_would_be_for(monkeypatch: pytest.Mon
     assert found["tensorrt"] == Finding("tensorrt", None, "not installed, to build engines (extra trt)")
 
 
-def test_what_is_installed_and_not_used_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_installed_says_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.2")
     found = {finding.name: finding for finding in examine()}
-    assert found["fastapi"] == Finding("fastapi", None, "1.2, not used by this version")
+    assert found["fastapi"] == Finding("fastapi", True, "1.2, for the service (extra serve)")
     assert found["onnx"] == Finding("onnx", True, "1.2, for export (extra onnx)")
     assert found["matplotlib"] == Finding("matplotlib", True, "1.2, for training (extra train)")
 
