@@ -1,4 +1,4 @@
-"""Photos on their way into a gallery: decoded ahead, encoded in batches, committed in segments."""
+"""Photos on their way into a gallery: decoded, encoded in batches and committed in segments, all at the same time."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from engine.encode_ahead import BATCHES_AHEAD, EncodeAhead
 from engine.encoders import Encoder
 from engine.errors import FeatureValueError, ImageError, InvalidPhotoError
 from engine.gallery import FeatureBlock, Gallery, GalleryWriter
@@ -42,6 +43,9 @@ class _Held:
 class Ingest:
     """Adds photos while it holds the gallery's lock; a context manager for one `add`.
 
+    Three things go on at once: threads decode the photos to come (Pillow lets go of Python's lock for that), one thread
+    encodes, and the caller's thread decides what becomes of each photo and commits what is encoded.
+
     gallery: the gallery, or None if the first photos are to create it with `gallery_for`.
     metadata: of some photos, by id.
     replace: whether a photo replaces what is there under its id, and its metadata that of a photo that is there.
@@ -63,8 +67,12 @@ class Ingest:
         self._stack = ExitStack()
         self._held: dict[str, _Held] = {}
         self._by_path: dict[str, _Held] = {}  # of those in the gallery before
-        # The segment in the making: photos to be encoded, and those that are, with their features.
+        # The segments in the making: photos that wait for a full batch, batches in the encoder's hands, and photos
+        # that are encoded, with their features.
         self._waiting: list[Photo] = []
+        self._encoding = EncodeAhead(self._features_of)
+        self._pending: set[str] = set()  # ids of the former two: it isn't known yet whether they can be stored
+        self._in_segment = 0
         self._photos: list[Photo] = []
         self._features: list[Features] = []
         self._files: list[PhotoFile] = []  # of photos in the gallery: to be recorded
@@ -74,8 +82,11 @@ class Ingest:
         self._added: list[str] = []
         self._skipped: list[Skipped] = []
         self._already = self._moved = 0
+        self._done = self._total = 0
+        self._progress: Progress = lambda done, total: None
 
     def __enter__(self) -> Self:
+        self._stack.enter_context(self._encoding)
         if self._gallery is not None:
             self._open(self._gallery)
             for record in self._gallery.existing().values():
@@ -96,16 +107,21 @@ class Ingest:
         return self._writer
 
     def run(self, photos: Expanded, progress: Progress) -> AddReport:
-        """Add what isn't there already; report what was skipped and why."""
+        """Add what isn't there already; report what was skipped and why.
+
+        progress: called for each photo once it is encoded, or needs no encoding; the last of a segment once that is
+        committed. So a kill costs fewer than `SEGMENT_PHOTOS` of those it was called for.
+        """
         sources = photos.sources
         new = [source for source in sources if not self._settled(source)]
-        decoded = decode(new, self._encoder.image_size, 4 * ENCODE_BATCH, os.cpu_count() or 1)
-        for done, (source, photo) in enumerate(decoded, len(sources) - len(new) + 1):
+        self._done, self._total, self._progress = len(sources) - len(new), len(sources), progress
+        for source, photo in decode(new, self._encoder.image_size, 4 * ENCODE_BATCH, os.cpu_count() or 1):
             if isinstance(photo, ImageError):
                 self._skip(source, photo.reason)
-            else:
-                self._receive(photo)
-            progress(done, len(sources))
+                self._advance(1)
+            elif not self._receive(photo):
+                self._advance(1)
+        self._encode_all()
         self._commit()
         self._commit_files()
         if self._described and self._writer is not None:
@@ -146,17 +162,27 @@ class Ingest:
             return same_id
         return self._by_path.get(source.path, same_id)
 
-    def _receive(self, photo: Photo) -> None:
-        """Take a photo in, unless it, or another one under its id, is there."""
+    def _advance(self, photos: int) -> None:
+        for _ in range(photos):
+            self._done += 1
+            self._progress(self._done, self._total)
+
+    def _receive(self, photo: Photo) -> bool:
+        """Take a photo in, unless it, or another one under its id, is there; whether it was taken."""
         source, held = photo.source, self._holder(photo.source, photo.id)
+        if held is not None and held.id in self._pending:
+            self._encode_all()
+            held = self._holder(source, photo.id)
         if held is None:
             self._take(photo)
-        elif held.content_hash == photo.content_hash:
+            return True
+        if held.content_hash == photo.content_hash:
             self._leave(held)
             self._follow(held, photo)
         elif self._replace and held.id not in self._taken:
             self._replacing.add(held.id)
             self._take(replace(photo, id=held.id))
+            return True
         elif held.path == source.path and source.path is not None:
             self._skip(source, f"changed since it was added as {held.id!r}; add it with replace=True (`--replace`)")
         else:
@@ -165,6 +191,7 @@ class Ingest:
                 source,
                 f"the id {photo.id!r} is taken by {holder}; rename it, give ids=[...], or add it with replace=True",
             )
+        return False
 
     def _leave(self, held: _Held) -> None:
         """Count a photo that is there, and note the metadata it is to have from now on."""
@@ -188,33 +215,54 @@ class Ingest:
     def _take(self, photo: Photo) -> None:
         """Encode the photo with others, as soon as a batch is full."""
         self._taken.add(photo.id)
+        self._pending.add(photo.id)
         self._held[photo.id] = _Held(photo.id, photo.source.path, photo.content_hash, photo.file_stamp)
         self._waiting.append(photo)
-        if len(self._photos) + len(self._waiting) == SEGMENT_PHOTOS:
-            self._commit()
-        elif len(self._waiting) == ENCODE_BATCH:
-            self._encode()
+        self._in_segment += 1
+        full = self._in_segment == SEGMENT_PHOTOS
+        if full or len(self._waiting) == ENCODE_BATCH:
+            self._encode(closes=full)
 
-    def _encode(self) -> None:
-        """Encode the waiting photos, and skip those whose features can't be stored."""
+    def _encode(self, closes: bool = False) -> None:
+        """Hand the waiting photos to the encoder's thread, and take back those of earlier batches if many are there."""
         photos, self._waiting = self._waiting, []
-        if not photos:
-            return
-        features = encode(self._encoder, (photo.image for photo in photos), "photo")
+        if closes:
+            self._in_segment = 0
+        self._encoding.put(photos, closes)
+        while len(self._encoding) > BATCHES_AHEAD:
+            self._collect()
+
+    def _features_of(self, photos: list[Photo]) -> Features:
+        return encode(self._encoder, (photo.image for photo in photos), "photo")
+
+    def _encode_all(self) -> None:
+        """Wait until every photo taken so far is encoded."""
+        if self._waiting:
+            self._encode()
+        while self._encoding:
+            self._collect()
+
+    def _collect(self) -> None:
+        """Take back the oldest batch, skip its photos whose features can't be stored, and commit a full segment."""
+        batch = self._encoding.take()
+        features = batch.features.result()
         good = []
-        for number, photo in enumerate(photos):
+        for number, photo in enumerate(batch.photos):
+            self._pending.discard(photo.id)
             try:
                 feature_block(features[number : number + 1]).validate([photo.id])
                 good.append(number)
             except FeatureValueError as error:
                 del self._held[photo.id]
                 self._skip(photo.source, str(error))
-        self._photos += [photos[number] for number in good]
+        self._photos += [batch.photos[number] for number in good]
         self._features.append(features[good])
+        if batch.closes:
+            self._commit()
+        self._advance(len(batch.photos))
 
     def _commit(self) -> None:
-        """Store the photos taken since the last commit."""
-        self._encode()
+        """Store the photos encoded since the last commit."""
         photos, features = self._photos, self._features
         self._photos, self._features = [], []
         if not photos:

@@ -16,7 +16,7 @@ SEGMENT = 8
 def main(checkpoint: str, gallery: str, photos: str) -> None:
     """Add `photos`, and say after each how many are handled."""
     torch.set_num_threads(1)
-    ingest.SEGMENT_PHOTOS = SEGMENT
+    ingest.SEGMENT_PHOTOS, ingest.ENCODE_BATCH = SEGMENT, 2
     Retriever(checkpoint, gallery, "cpu").add(photos, progress=lambda done, _: print(done, flush=True))  # noqa: T201
 
 
