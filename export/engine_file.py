@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import onnx
 
 from engine.encoders.exported import ExportMetadata
+from engine.encoders.parity_file import read_report
 from export.images import Progress
 from export.onnx_file import (
     OnnxOptions,
@@ -20,7 +20,6 @@ from export.onnx_file import (
     domains,
     file_for,
     load_model,
-    report_path,
     write_onnx,
 )
 from export.parity import Parity
@@ -53,8 +52,8 @@ def read_metadata(file: Path) -> ExportMetadata:
 
 def prepare_onnx(
     checkpoint: Path | None, out: Path, options: OnnxOptions, *, parity: bool, rebuild: bool, progress: Progress
-) -> tuple[list[Path], Parity | None]:
-    """The ONNX files of a checkpoint, written and compared unless they are there already, and the new report.
+) -> tuple[list[Path], dict[str, Parity] | None]:
+    """The ONNX files of a checkpoint, written and compared unless they are there already, and the new reports.
 
     Raises as `write_onnx` and `check` do.
     """
@@ -75,12 +74,8 @@ def _is_ready(file: Path, wanted: ExportMetadata, parity: bool) -> bool:
 
 
 def read_parity(file: Path) -> dict[str, Any]:
-    """The report beside an ONNX file, without its single outputs; empty where there is none."""
-    try:
-        report: dict[str, Any] = json.loads(report_path(file).read_text())
-    except (OSError, ValueError):
-        return {}
-    return {name: value for name, value in report.items() if name != "outputs"}
+    """The report beside an ONNX file, without single outputs and other backends; empty where there is none."""
+    return {name: value for name, value in read_report(file).items() if name not in ("outputs", "backends")}
 
 
 def build(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,13 +13,16 @@ import onnx
 import torch
 
 import mlrm
-from engine.encoders.exported import ExportedEncoder, ExportMetadata, FileDomain
+from engine.encoders.backends import BACKENDS, ONNX
+from engine.encoders.exported import ExportMetadata, FileDomain
+from engine.encoders.parity_file import file_hash, report_path
 from export.errors import ExportError, ParityError
 from export.graph import build_graph
 from export.images import Progress, load_pairs
-from export.parity import Parity, compare
+from export.parity import ORIGINAL_BATCH, Parity, both_sides, compare, looser, original
 from export.precision import HALF, lower
 from mlrm.checkpoint import SHIPPED, load
+from mlrm.errors import ConfigError
 from mlrm.model import MLRM
 
 Dtype = Literal["fp32", "fp16", "bf16", "int8"]
@@ -159,52 +163,58 @@ def write_onnx(model: MLRM, out: Path, options: OnnxOptions, progress: Progress)
     return files
 
 
-def open_encoder(file: Path, dtype: str) -> tuple[ExportedEncoder, str]:
-    """The encoder that runs a file on this CPU, and its runtime's name.
+def first_backend(dtype: str) -> str:
+    """The backend that a file of this type is judged by.
 
     ONNX Runtime, but for bf16, whose convolutions its CPU provider doesn't have: OpenVINO.
-    Raises `ExportError` where the package is missing.
     """
-    try:
-        if dtype == "bf16":
-            from engine.encoders.openvino_encoder import OpenVinoEncoder
-
-            return OpenVinoEncoder(file), f"OpenVINO {version('openvino')}, CPU"
-        from engine.encoders.onnx_encoder import OnnxEncoder
-
-        return OnnxEncoder(file, torch.device("cpu")), f"ONNX Runtime {version('onnxruntime')}, CPU"
-    except ImportError as error:
-        package = "openvino" if dtype == "bf16" else "onnxruntime"
-        raise ExportError(
-            f"parity of {dtype} is checked with {package}, which can't be imported ({error}): pip install {package}, "
-            "or skip the check with --no-parity"
-        ) from error
+    return "openvino" if dtype == "bf16" else "onnx"
 
 
-def check(model: MLRM, files: Sequence[Path], options: OnnxOptions, progress: Progress) -> Parity:
-    """Compare files of `write_onnx` with their model at batch 1, 2 and the largest; nothing is written."""
-    encoder, runtime = open_encoder(files[0], options.dtype)
+def check(model: MLRM, files: Sequence[Path], options: OnnxOptions, progress: Progress) -> dict[str, Parity]:
+    """Compare files of `write_onnx` with their model at batch 1, 2 and the largest, by every backend that runs here.
+
+    The first is the one the files are judged by; that the others pass too is what `backend="auto"` goes by. Nothing is
+    written. Raises `ExportError` where the first one's package is missing.
+    """
+    first = first_backend(options.dtype)
     images = load_pairs(options.data, "test", model.config.image_size, options.pairs, progress)
-    return compare(
-        encoder.encode,
-        model,
-        images,
-        runtime=runtime,
-        dtype=options.dtype,
-        batches=(1, 2, options.max_batch),
-        progress=progress,
-    )
+    expected = None
+    reports: dict[str, Parity] = {}
+    for name in sorted(BACKENDS, key=lambda name: name != first):
+        backend = BACKENDS[name]
+        if backend.takes != ONNX or (options.dtype == "bf16" and name == "onnx"):
+            continue
+        try:
+            encoder = backend.opened(files[0], torch.device("cpu"))
+        except ConfigError as error:
+            if name != first:
+                continue  # not installed, or a precision this processor doesn't have: `auto` won't take it either
+            raise ExportError(f"parity of {options.dtype} can't be checked: {error}; or give --no-parity") from error
+        if expected is None:
+            expected = both_sides(original(model), images, ORIGINAL_BATCH, "the original", progress)
+        reports[name] = compare(
+            encoder.encode,
+            model,
+            images,
+            runtime=f"{name} {backend.installed()}, CPU",
+            dtype=looser(options.dtype, "bf16") if name.endswith("bf16") else options.dtype,
+            batches=(1, 2, options.max_batch),
+            progress=progress,
+            expected=expected,
+        )
+    return reports
 
 
-def report_path(file: Path) -> Path:
-    """Where the parity report of a file lies."""
-    return file.with_name(file.name + ".parity.json")
-
-
-def settle(parity: Parity, files: Sequence[Path]) -> None:
-    """Write the report beside each file; if it failed, add `.failed` to the files' names and raise `ParityError`."""
+def settle(reports: Mapping[str, Parity], files: Sequence[Path]) -> None:
+    """Write what `check` found beside each file; if the first failed, rename the files and raise `ParityError`."""
+    parity = next(iter(reports.values()))
     for file in files:
-        parity.save(report_path(file))
+        content = parity.to_dict() | {
+            "sha256": file_hash(file),
+            "backends": {name: one.to_dict() for name, one in reports.items()},
+        }
+        report_path(file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if parity.passed:
         return
     for file in files:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +19,8 @@ TOP_K = 10
 ORIGINAL_BATCH = 8
 Encode = Callable[[Tensor, Domain], Features]
 """uint8 images [B, 3, size, size] and their domain -> features, float32 on the CPU."""
+Sides = tuple[Features, Features]
+"""Of sketches, and of photos."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ TOLERANCES = {
     "int8": Tolerance(2e-1, "rms", top10=0.90),
 }
 """The errors of low precision are two to three times the shipped model's, measured (docs/export.md)."""
+
+
+def looser(one: str, other: str) -> str:
+    """The one of two precisions that may differ by more."""
+    return max(one, other, key=list(TOLERANCES).index)
 
 
 @dataclass(frozen=True)
@@ -87,9 +93,9 @@ class Parity:
         """Whether every difference is within the precision's tolerance."""
         return not self.failures
 
-    def save(self, path: Path) -> None:
-        """Write it as JSON."""
-        path.write_text(json.dumps(asdict(self) | {"passed": self.passed}, indent=1) + "\n")
+    def to_dict(self) -> dict[str, Any]:
+        """For the report's JSON."""
+        return asdict(self) | {"passed": self.passed}
 
 
 def is_trained(model: MLRM) -> bool:
@@ -111,6 +117,16 @@ def original(model: MLRM) -> Encode:
     return encode
 
 
+def both_sides(run: Encode, images: ImagePairs, batch: int, name: str, progress: Progress) -> Sides:
+    """Features of all sketches and photos, so many at a time; name: of what runs, for the progress shown."""
+
+    def side(domain: Domain, pixels: Tensor) -> Features:
+        shown = f"parity: {domain}s by {name}"
+        return _in_batches(run, pixels, domain, batch, lambda done: progress(shown, done, len(pixels)))
+
+    return side("sketch", images.sketches), side("photo", images.photos)
+
+
 def compare(
     encode: Encode,
     model: MLRM,
@@ -120,23 +136,18 @@ def compare(
     dtype: str,
     batches: Sequence[int],
     progress: Progress,
+    expected: Sides | None = None,
 ) -> Parity:
     """Run `encode` and `model` (in eval mode) on the same images.
 
     batches: batch sizes the outputs are compared at, for sketches and photos; those of the largest are ranked. Where
     there are fewer images, they are repeated. dtype: a key of `TOLERANCES`, which the result is judged by.
+    expected: what `both_sides` gave of the original, where it has run on these images before.
     """
     largest = max(batches)
-
-    def features(what: str, run: Encode, batch: int) -> tuple[Features, Features]:
-        def side(domain: Domain, pixels: Tensor) -> Features:
-            shown = f"parity: {what} model, {domain}s"
-            return _in_batches(run, pixels, domain, batch, lambda done: progress(shown, done, len(pixels)))
-
-        return side("sketch", images.sketches), side("photo", images.photos)
-
-    expected = features("original", original(model), ORIGINAL_BATCH)
-    found = features("exported", encode, largest)
+    if expected is None:
+        expected = both_sides(original(model), images, ORIGINAL_BATCH, "the original", progress)
+    found = both_sides(encode, images, largest, runtime, progress)
     outputs: list[OutputError] = []
     for batch in sorted(set(batches)):
         rows = [row % len(images.sketches) for row in range(batch)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,9 +19,10 @@ def show_file(file: Path, note: str = "") -> None:
     say(f"{file}: {file.stat().st_size / MIB:.1f} MiB{f', {note}' if note else ''}")
 
 
-def show_parity(parity: Parity) -> None:
-    """The parity report as two tables, on standard output."""
+def show_parity(reports: Mapping[str, Parity]) -> None:
+    """The first backend's report as a table, and the rankings of all of them, on standard output."""
     console = Console()
+    parity = next(iter(reports.values()))
     table = Table(title=f"{parity.dtype}, {parity.runtime}: difference from PyTorch float32 on {parity.images}")
     for column in ("output", "batch", "largest", "RMS", "cosine"):
         table.add_column(column, justify="left" if column == "output" else "right")
@@ -29,17 +30,25 @@ def show_parity(parity: Parity) -> None:
         errors = f"{output.largest:.1e}", f"{output.rms:.1e}", f"{output.cosine:.6f}"
         table.add_row(output.output, str(output.batch), *errors)
     console.print(table)
-    ranking = parity.ranking
     table = Table(title="rankings" if parity.trained else "rankings (untrained weights: not judged)")
-    for column in ("top-1 same", "top-10 overlap", "rank correlation", "acc@1 %", "original", "acc@10 %", "original"):
+    table.add_column("backend")
+    for column in ("top-1", "top-10", "correlation", "acc@1 (original)", "acc@10 (original)"):
         table.add_column(column, justify="right")
-    accuracies = (
-        f"{100 * share:.1f}"
-        for k in ("acc1", "acc10")
-        for share in (getattr(ranking.accuracy, k), getattr(ranking.original_accuracy, k))
-    )
-    table.add_row(f"{ranking.top1:.4f}", f"{ranking.top10:.4f}", f"{ranking.correlation:.5f}", *accuracies)
+    table.add_column("passed as")
+    for name, one in reports.items():
+        table.add_row(name, *_ranking(one), one.dtype if one.passed else "failed: " + "; ".join(one.failures))
     console.print(table)
+
+
+def _ranking(parity: Parity) -> Sequence[str]:
+    found, original = parity.ranking.accuracy, parity.ranking.original_accuracy
+    return (
+        f"{parity.ranking.top1:.4f}",
+        f"{parity.ranking.top10:.4f}",
+        f"{parity.ranking.correlation:.4f}",
+        f"{100 * found.acc1:.1f} ({100 * original.acc1:.1f})",
+        f"{100 * found.acc10:.1f} ({100 * original.acc10:.1f})",
+    )
 
 
 def show_next(lines: Sequence[tuple[str, str]]) -> None:

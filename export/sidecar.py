@@ -1,4 +1,4 @@
-"""`F.engine.json`: what an engine was built from, by and for; the cache's key, and what to check before loading."""
+"""`F.engine.json`: what an engine was built from, by and for; the cache's key. `engine_sidecar` reads it to load."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.encoders.engine_sidecar import FORMAT, sidecar_path
 from export.trt_builder import BuiltEngine, Profile
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,6 @@ class EngineKey:
         """As JSON has it."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
-
-
-def sidecar_path(engine: Path) -> Path:
-    """Where the sidecar of an engine lies."""
-    return engine.with_name(engine.name + ".json")
 
 
 def sha256(content: bytes) -> str:

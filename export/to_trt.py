@@ -125,7 +125,8 @@ def _no_tensorrt(onnx: Path, command: str) -> str:
 def next_steps(onnx: Path, engine: Path, size: int) -> list[tuple[str, str]]:
     """Commands to copy, for an engine and the ONNX file it was built from: (purpose, command)."""
     return [
-        ("search", f"python -m engine search SKETCH --gallery my.gallery --model {shlex.quote(str(onnx))}"),
+        ("search", f"python -m engine search SKETCH --gallery my.gallery --model {shlex.quote(str(engine))}"),
+        ("without a GPU", f"python -m engine search SKETCH --gallery my.gallery --model {shlex.quote(str(onnx))}"),
         ("benchmark", f"trtexec --loadEngine={shlex.quote(str(engine))} --shapes=image:1x3x{size}x{size}"),
     ]
 

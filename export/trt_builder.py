@@ -87,6 +87,7 @@ def build_engine(
     outputs = tuple(_value(network.get_output(index)) for index in range(network.num_outputs))
 
     config = builder.create_builder_config()
+    config.clear_flag(library.BuilderFlag.TF32)  # on by default: float32 would be rounded to 11 bits
     if workspace is not None:
         config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, int(workspace * GIB))
     if is_rtx(library):

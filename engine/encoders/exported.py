@@ -97,6 +97,9 @@ class ExportedEncoder(ABC):
     other weights.
     """
 
+    written_by = "export.to_onnx"
+    """The command whose files it runs, for messages."""
+
     def __init__(self, path: Path) -> None:
         self.name = str(path.absolute())
         graph, self.metadata = self._opened(path)
@@ -120,7 +123,7 @@ class ExportedEncoder(ABC):
 
     def _opened(self, path: Path) -> tuple[Graph, ExportMetadata]:
         if not path.is_file():
-            raise CheckpointError(f"no model at {path}; expected a file that python -m export.to_onnx wrote")
+            raise CheckpointError(f"no model at {path}; expected a file that python -m {self.written_by} wrote")
         graph = self.open(path)
         return graph, ExportMetadata.from_properties(graph.properties, path.name)
 

@@ -1,24 +1,110 @@
-"""Which encoder a model's file needs."""
+"""Which backend runs a model, and why that one."""
 
-import os
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from engine.encoders import Encoder
-from engine.encoders.torch_encoder import TorchEncoder
-from mlrm.errors import ConfigError
+from engine.encoders.backends import BACKENDS, CHECKPOINT, ENGINE, ONNX, Backend, Model, file_kind
+from engine.encoders.parity_file import compared_backends, file_hash
+from engine.encoders.race import Race, race_key, remembered, run_race
+from mlrm.errors import CheckpointError, ConfigError
+
+AUTO = "auto"
 
 
-def open_encoder(model: str | os.PathLike[str] | None, device: torch.device) -> Encoder:
-    """ONNX Runtime's for an `.onnx` file of `export.to_onnx`, PyTorch's for a checkpoint; None is the shipped one.
+@dataclass(frozen=True)
+class Opened:
+    """An encoder, the name of the backend that runs it, and why it was chosen."""
 
-    Raises `CheckpointError` for a file that can't be read and `ConfigError` for one that can't be run here.
+    encoder: Encoder
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
+def open_encoder(model: Model, device: torch.device, backend: str = AUTO) -> Opened:
+    """Open a checkpoint (None: the shipped one), an `.onnx` of `export.to_onnx` or an `.engine` of `export.to_trt`.
+
+    backend: a name of `engine.encoders.backends`, or "auto": for a checkpoint PyTorch, for an engine TensorRT, and for
+    an `.onnx` the backend that encodes a sketch fastest on this machine, of those that are installed and passed the
+    parity check whose report lies beside the file. The times are measured once and remembered.
+    Raises `CheckpointError` for a file that can't be read, and `ConfigError` for a backend that doesn't exist, doesn't
+    take this file or can't run here, and for an `.onnx` that no installed backend is known to rank right with.
     """
-    if model is None or Path(model).suffix != ".onnx":
-        return TorchEncoder(model, device)
-    try:
-        from engine.encoders.onnx_encoder import OnnxEncoder
-    except ImportError as error:
-        raise ConfigError(f'{model} needs ONNX Runtime ({error}): pip install "mlrm-engine[onnx]"') from error
-    return OnnxEncoder(model, device)
+    if backend != AUTO:
+        return Opened(_asked(backend, model).opened(model, device), backend, "as asked")
+    if model is not None and file_kind(model) == ONNX:
+        return _fastest(Path(model), device)
+    name = "tensorrt" if file_kind(model) == ENGINE else "torch"
+    reason = "what runs engines" if file_kind(model) == ENGINE else "the reference; export the model for a faster one"
+    return Opened(BACKENDS[name].opened(model, device), name, reason)
+
+
+def _asked(name: str, model: Model) -> Backend:
+    """The backend of that name, if it takes the model's file."""
+    backend = BACKENDS.get(name)
+    if backend is None:
+        raise ConfigError(f"backend is {name!r}; expected auto, {', '.join(BACKENDS)}")
+    if backend.takes != file_kind(model):
+        found = "the shipped checkpoint" if model is None else str(model)
+        way = {ONNX: "python -m export.to_onnx", ENGINE: "python -m export.to_trt"}.get(backend.takes)
+        other = ", ".join(one.name for one in BACKENDS.values() if one.takes == file_kind(model))
+        advice = "" if way is None or file_kind(model) == ENGINE else f": make one with {way}"
+        raise ConfigError(
+            f"backend {name!r} takes {'' if backend.takes == CHECKPOINT else 'an '}{backend.takes}"
+            f"{'' if backend.takes == CHECKPOINT else ' file'}, and the model is {found}{advice}; or give backend "
+            f"auto, {other}"
+        )
+    return backend
+
+
+def _fastest(file: Path, device: torch.device) -> Opened:
+    """The fastest backend of those whose parity passed."""
+    if not file.is_file():
+        raise CheckpointError(f"no model at {file}; expected a file that python -m export.to_onnx wrote")
+    verdicts = compared_backends(file)
+    able = [
+        one
+        for one in BACKENDS.values()
+        if one.takes == ONNX and device.type in one.devices and verdicts.get(one.name) and one.installed()
+    ]
+    if not able:
+        raise ConfigError(_none_able(file, verdicts, device))
+    if len(able) == 1:
+        return Opened(able[0].opened(file, device), able[0].name, "the only one here that passed its parity check")
+    key = race_key(file_hash(file), {one.name: one.installed() or "" for one in able}, device)
+    race = remembered(key)
+    if race is not None:
+        return Opened(BACKENDS[race.winner].opened(file, device), race.winner, _because(race, "remembered"))
+    encoders = {one.name: one.opened(file, device) for one in able}
+    race = run_race(key, encoders)
+    return Opened(encoders[race.winner], race.winner, _because(race, "measured now"))
+
+
+def _because(race: Race, when: str) -> str:
+    times = ", ".join(f"{name} {ms:.1f} ms" for name, ms in sorted(race.milliseconds.items(), key=lambda item: item[1]))
+    return f"fastest of those whose parity passed, for one sketch, {when}: {times}"
+
+
+def _none_able(file: Path, verdicts: dict[str, bool], device: torch.device) -> str:
+    passed = [name for name, good in verdicts.items() if good]
+    names = ", ".join(one.name for one in BACKENDS.values() if one.takes == ONNX and device.type in one.devices)
+    by_hand = f"or choose a backend yourself, which skips this check: {names}"
+    if not verdicts:
+        return (
+            f"{file} has no parity report of this very file beside it, so nobody knows which backend ranks like the "
+            f"original: export it again (python -m export.to_onnx CHECKPOINT --out {file}), {by_hand}"
+        )
+    if not passed:
+        return f"{file} failed its parity check with {', '.join(verdicts)}: export it with --dtype fp32, {by_hand}"
+    packages = " ".join(sorted({BACKENDS[name].package for name in passed if name in BACKENDS}))
+    return (
+        f"{file} passed its parity check with {', '.join(passed)}, none of which is installed and runs on {device}: "
+        f"pip install {packages}, {by_hand}"
+    )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import openvino
 
 from engine.encoders.exported import INPUT, Array, ExportedEncoder, Graph
-from mlrm.errors import CheckpointError
+from mlrm.errors import CheckpointError, ConfigError
 
 Precision = Literal["f32", "bf16", "f16"]
 
@@ -21,7 +21,8 @@ class OpenVinoEncoder(ExportedEncoder):
 
     precision: what the CPU computes in where the file leaves it open. OpenVINO's own default is bfloat16 on processors
     that have it, whatever the file says; here it has to be asked for. threads: for one call; default: all cores.
-    Raises `CheckpointError` as `ExportedEncoder` does, also for a file that OpenVINO can't read.
+    Raises `CheckpointError` as `ExportedEncoder` does, also for a file that OpenVINO can't read, and `ConfigError` for
+    a precision that this processor doesn't have: OpenVINO alone would take float32 in its place.
     """
 
     def __init__(self, path: str | os.PathLike[str], precision: Precision = "f32", threads: int | None = None) -> None:
@@ -38,6 +39,8 @@ class OpenVinoEncoder(ExportedEncoder):
             compiled = core.compile_model(model, "CPU", self._settings)
         except RuntimeError as error:
             raise CheckpointError(f"{path.name} can't be run by OpenVINO {openvino.__version__}: {error}") from error
+        wanted = self._settings["INFERENCE_PRECISION_HINT"]
+        require_precision(wanted, compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
         # The frontend keeps an ONNX file's metadata under this name, and leaves it out where there is none.
         found: dict[str, Any] = dict(model.get_rt_info().items()).get("framework", {})
         return _Compiled(compiled, {key: str(value.value) for key, value in found.items()})
@@ -55,3 +58,12 @@ class _Compiled:
         outputs = self._local.request.infer({INPUT: images}, share_inputs=True)
         # Copied out of the request's buffers, which the thread's next call overwrites.
         return [outputs[index].copy() for index in range(len(self._compiled.outputs))]
+
+
+def require_precision(asked: str, got: str) -> None:
+    """Raise `ConfigError` unless a compiled model computes in the precision that was asked for."""
+    if got != asked:
+        raise ConfigError(
+            f"OpenVINO {openvino.__version__} was asked for {asked} and computes in {got}: this processor has no fast "
+            f"{asked}. Use f32 (backend 'openvino'), or backend 'onnx'"
+        )

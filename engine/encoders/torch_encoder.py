@@ -36,7 +36,9 @@ class TorchEncoder:
     def encode(self, images: Tensor, domain: Literal["sketch", "photo"]) -> Features:
         """See `Encoder.encode`."""
         with torch.inference_mode():
-            images = images.to(self._device).contiguous(memory_format=torch.channels_last)
+            if self._device.type == "cuda":
+                images = images.pin_memory()  # so that the copy waits for nothing the GPU has to do
+            images = images.to(self._device, non_blocking=True).contiguous(memory_format=torch.channels_last)
             with float32_convolutions(self._device):
                 features: Features = self._model(images, domain)
             return features.to("cpu")

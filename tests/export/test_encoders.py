@@ -7,13 +7,14 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
+import openvino
 import pytest
 import torch
 
 from engine.encoders import Encoder
 from engine.encoders.exported import ExportedEncoder, ExportMetadata
 from engine.encoders.onnx_encoder import OnnxEncoder, require_available, require_same
-from engine.encoders.openvino_encoder import OpenVinoEncoder
+from engine.encoders.openvino_encoder import OpenVinoEncoder, Precision, require_precision
 from engine.errors import CheckpointError, ConfigError
 from export.images import ImagePairs
 from tests.export.conftest import Exported
@@ -156,6 +157,30 @@ def test_no_other_provider_takes_the_place_of_the_one_asked_for() -> None:
     with pytest.raises(ConfigError, match="was asked for CUDAExecutionProvider and gave CPUExecutionProvider"):
         require_same("CUDAExecutionProvider", ["CPUExecutionProvider"])
     require_same("CUDAExecutionProvider", ["CUDAExecutionProvider", "CPUExecutionProvider"])
+
+
+def test_no_other_precision_takes_the_place_of_the_one_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"was asked for bf16 and computes in f32.*backend 'onnx'"):
+        require_precision("bf16", "f32")
+    require_precision("bf16", "bf16")
+
+
+def test_openvino_computes_in_what_was_asked_for_or_says_that_it_cannot(
+    light: Exported, pairs: Callable[[int], ImagePairs]
+) -> None:
+    images = pairs(256).photos[:2]
+    exact = OnnxEncoder(light.file, CPU, threads=1).encode(images, "photo").levels[0]
+
+    def error(precision: Precision) -> float:
+        found = OpenVinoEncoder(light.file, precision, threads=1).encode(images, "photo").levels[0]
+        return float((found - exact).norm() / exact.norm())
+
+    assert error("f32") < 1e-4
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        assert 1e-3 < error("bf16") < 0.1
+    else:
+        with pytest.raises(ConfigError, match="this processor has no fast bf16"):
+            error("bf16")
 
 
 def test_a_provider_this_build_lacks_is_refused() -> None:

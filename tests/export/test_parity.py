@@ -1,7 +1,9 @@
 """The check that an exported model is the original: passes where it is, fails where it isn't."""
 
+import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +14,10 @@ import torch
 from engine.encoders.exported import ExportedEncoder
 from engine.encoders.onnx_encoder import OnnxEncoder
 from engine.encoders.openvino_encoder import OpenVinoEncoder
-from export.errors import ParityError
+from engine.encoders.parity_file import report_path
+from export.errors import ExportError, ParityError
 from export.images import ImagePairs
-from export.onnx_file import report_path, settle
+from export.onnx_file import OnnxOptions, check, settle
 from export.parity import (
     TOLERANCES,
     OutputError,
@@ -23,6 +26,7 @@ from export.parity import (
     compare,
     is_trained,
     judge,
+    looser,
     original,
     ranking_error,
 )
@@ -117,15 +121,28 @@ def test_weights_count_as_trained_after_a_training_step(light: Exported, dense: 
     assert not is_trained(dense.model)
 
 
+def test_a_check_without_its_runtime_says_what_to_install(light: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "engine.encoders.onnx_encoder")
+    with pytest.raises(ExportError, match=r"parity of fp32 can't be checked: .*onnxruntime.*or give --no-parity"):
+        check(light.model, light.files, OnnxOptions(pairs=1, max_batch=1), no_progress)
+
+
+def test_a_backend_is_judged_by_the_looser_of_its_precision_and_the_files() -> None:
+    assert [looser(dtype, "bf16") for dtype in TOLERANCES] == ["bf16", "bf16", "bf16", "int8"]
+
+
 def test_a_failed_check_keeps_the_report_and_marks_the_file(tmp_path: Path) -> None:
     file = tmp_path / "m.onnx"
     file.write_bytes(b"model")
     output = OutputError("maps", 2, 0.5, 0.5, 0.1)
     parity = Parity("test", "fp32", "3 pairs", True, (output,), PERFECT, ("maps at batch 2: too far",))
     with pytest.raises(ParityError, match="maps at batch 2: too far"):
-        settle(parity, [file])
+        settle({"onnx": parity}, [file])
     assert not file.exists()
     assert (tmp_path / "m.onnx.failed").read_bytes() == b"model"
     report = json.loads(report_path(file).read_text())
+    assert report["backends"]["onnx"]["passed"] is False
+    assert report["sha256"] == hashlib.sha256(b"model").hexdigest()
     assert report["passed"] is False
     assert report["outputs"][0]["output"] == "maps"

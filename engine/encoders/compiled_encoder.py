@@ -1,0 +1,83 @@
+"""The encoder that runs a checkpoint compiled by PyTorch: fused loops on a CPU, CUDA graphs on a GPU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from engine.encoders.torch_encoder import TorchEncoder, float32_convolutions
+from mlrm.errors import ConfigError
+from mlrm.features import Features
+
+BATCHES = (1, 8, 64)
+"""What is compiled, each when it is first needed: other batches are cut and filled up to these."""
+_WARM_UP = 3
+
+
+class CompiledEncoder(TorchEncoder):
+    """`TorchEncoder`'s weights through `torch.compile`, in float32; see `Encoder` for the attributes.
+
+    The first call with each batch of `BATCHES` compiles: tens of seconds. On a GPU each is captured as a CUDA graph,
+    which launches all its kernels at once. Raises as `TorchEncoder` does, and `ConfigError` where there is no compiler.
+    """
+
+    def __init__(self, checkpoint: str | os.PathLike[str] | None, device: torch.device) -> None:
+        require_compiler(device)
+        super().__init__(checkpoint, device)
+        self._compiled: Any = torch.compile(self._model, dynamic=False)
+        self._graphs: dict[tuple[int, str], _Captured] = {}
+        self._one_at_a_time = threading.Lock()  # graphs have one input each, and compiling takes no second thread
+
+    def encode(self, images: Tensor, domain: Literal["sketch", "photo"]) -> Features:
+        """See `Encoder.encode`."""
+        parts = []
+        for part in torch.split(images, BATCHES[-1]):
+            batch = next(size for size in BATCHES if size >= len(part))
+            filled = torch.cat([part, part[:1].expand(batch - len(part), -1, -1, -1)])
+            with self._one_at_a_time, torch.inference_mode(), float32_convolutions(self._device):
+                parts.append(self._run(filled, domain).to("cpu")[: len(part)])
+        return Features.cat(parts)
+
+    def _run(self, images: Tensor, domain: Literal["sketch", "photo"]) -> Features:
+        if self._device.type == "cpu":
+            features: Features = self._compiled(images.contiguous(memory_format=torch.channels_last), domain)
+            return features
+        if (len(images), domain) not in self._graphs:
+            self._graphs[len(images), domain] = _Captured(self._compiled, images.to(self._device), domain)
+        return self._graphs[len(images), domain].replay(images)
+
+
+class _Captured:
+    """One batch size's CUDA graph, with the memory of its input and outputs."""
+
+    def __init__(self, model: Callable[[Tensor, str], Features], images: Tensor, domain: str) -> None:
+        self._images = images.contiguous(memory_format=torch.channels_last)
+        stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(images.device))
+        with torch.cuda.stream(stream):  # compiles, and lets libraries choose their algorithms, before the capture
+            for _ in range(_WARM_UP):
+                model(self._images, domain)
+        torch.cuda.current_stream(images.device).wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._features = model(self._images, domain)
+
+    def replay(self, images: Tensor) -> Features:
+        """The outputs of other images; the next call overwrites them."""
+        self._images.copy_(images)
+        self._graph.replay()
+        return self._features
+
+
+def require_compiler(device: torch.device) -> None:
+    """Raise `ConfigError` where `torch.compile` could not compile for a CPU; for a GPU, Triton brings its own."""
+    if device.type == "cpu" and not any(map(shutil.which, [os.environ.get("CXX") or "g++", "clang++"])):
+        raise ConfigError(
+            "backend 'torch-compile' needs a C++ compiler on a CPU and found none: install g++, or use backend 'torch'"
+        )

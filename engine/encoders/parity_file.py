@@ -1,0 +1,38 @@
+"""`F.parity.json`, which the export leaves beside a file: by which backends that file ranks like its original."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def report_path(file: Path) -> Path:
+    """Where the parity report of a file lies."""
+    return file.with_name(file.name + ".parity.json")
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def read_report(file: Path) -> dict[str, Any]:
+    """The report beside `file`; empty where there is none that can be read."""
+    try:
+        report = json.loads(report_path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def compared_backends(file: Path) -> dict[str, bool]:
+    """The backends `file` was compared with its original by, and whether it passed; none for another file's report."""
+    report = read_report(file)
+    found = report.get("backends")
+    if report.get("sha256") != file_hash(file) or not isinstance(found, Mapping):
+        return {}
+    return {name: bool(one.get("passed")) for name, one in found.items() if isinstance(one, Mapping)}

@@ -1,0 +1,258 @@
+"""Which backend `Retriever(model="m.onnx")` takes, what it remembers, and what it refuses."""
+
+import importlib.metadata
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from engine.cli import app
+from engine.encoders import backends, opening
+from engine.encoders.opening import open_encoder
+from engine.encoders.parity_file import compared_backends, file_hash, report_path
+from engine.encoders.race import Race, memory_file, race_key, remembered, run_race
+from engine.errors import CheckpointError, ConfigError
+from engine.retriever import Retriever
+from export.images import ImagePairs
+from export.onnx_file import OnnxOptions, check, settle
+from tests.export.conftest import Exported, no_progress
+
+CPU = torch.device("cpu")
+ALL = {"onnx": 2.0, "openvino": 1.0, "openvino-bf16": 3.0}
+
+
+@pytest.fixture(autouse=True)
+def _own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this machine remembers is not the tests' to read or to write."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def _compared(light: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = Path(shutil.copy(light.file, tmp_path_factory.mktemp("compared") / "m.onnx"))
+    settle(check(light.model, [file], OnnxOptions(pairs=2, max_batch=2), no_progress), [file])
+    return file
+
+
+@pytest.fixture
+def model(_compared: Path, tmp_path: Path) -> Path:
+    """The shipped model as ONNX with the report of a real check, in a folder of the test's own."""
+    for file in (_compared, report_path(_compared)):
+        shutil.copy(file, tmp_path)
+    return tmp_path / "m.onnx"
+
+
+def judged(model: Path, **passed: bool) -> None:
+    """Change the report: these backends and no others were compared, and passed or not."""
+    report = json.loads(report_path(model).read_text())
+    report["backends"] = {name.replace("_", "-"): {"passed": verdict} for name, verdict in passed.items()}
+    report_path(model).write_text(json.dumps(report))
+
+
+def recall(model: Path, milliseconds: dict[str, float]) -> None:
+    """Remember a race of backends for this file, as if it had been run."""
+    versions = {name: backends.BACKENDS[name].installed() or "" for name in milliseconds}
+    memory_file().parent.mkdir(parents=True, exist_ok=True)
+    key = race_key(file_hash(model), versions, CPU)
+    memory_file().write_text(json.dumps({key: {"milliseconds": milliseconds}}))
+
+
+def test_the_check_compares_every_backend_that_runs_here(model: Path) -> None:
+    found = compared_backends(model)
+    assert found["onnx"] is True
+    assert found["openvino"] is True
+    assert found.keys() <= ALL.keys()  # bf16 only where the processor has it
+
+
+def test_auto_measures_once_says_so_and_remembers(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged(model, onnx=True, openvino=True)
+    first = open_encoder(model, CPU)
+    assert "for one sketch, measured now: " in first.reason
+    assert "onnx " in first.reason
+    assert "openvino " in first.reason
+    monkeypatch.setattr(opening, "run_race", lambda *_: pytest.fail("measured again"))
+    again = open_encoder(model, CPU)
+    assert again.name == first.name
+    assert again.reason == first.reason.replace("measured now", "remembered")
+
+
+@pytest.mark.parametrize("fastest", ["onnx", "openvino"])
+def test_auto_takes_the_fastest(model: Path, fastest: str) -> None:
+    judged(model, onnx=True, openvino=True)
+    recall(model, {"onnx": 2.0, "openvino": 2.0} | {fastest: 1.0})
+    opened = open_encoder(model, CPU)
+    assert opened.name == fastest
+    assert type(opened.encoder).__name__ == {"onnx": "OnnxEncoder", "openvino": "OpenVinoEncoder"}[fastest]
+    assert str(opened).startswith(f"{fastest} (fastest of those whose parity passed")
+
+
+def test_a_backend_that_failed_its_check_is_not_taken_however_fast(model: Path) -> None:
+    judged(model, onnx=True, openvino=False)
+    recall(model, {"onnx": 2.0, "openvino": 1.0})
+    opened = open_encoder(model, CPU)
+    assert (opened.name, opened.reason) == ("onnx", "the only one here that passed its parity check")
+
+
+def test_a_backend_that_is_not_installed_is_not_taken(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged(model, onnx=True, openvino=True)
+    version = importlib.metadata.version
+
+    def without(*missing: str) -> None:
+        def found(name: str) -> str:
+            if name in missing:
+                raise importlib.metadata.PackageNotFoundError(name)
+            return version(name)
+
+        monkeypatch.setattr(backends, "version", found)
+
+    without("openvino")
+    assert open_encoder(model, CPU).name == "onnx"
+    without("openvino", "onnxruntime", "onnxruntime-gpu")
+    with pytest.raises(ConfigError, match=r"none of which is installed .* pip install onnxruntime openvino"):
+        open_encoder(model, CPU)
+
+
+def test_without_a_report_of_this_very_file_auto_refuses_and_a_named_backend_runs(model: Path) -> None:
+    report_path(model).write_text(report_path(model).read_text().replace(file_hash(model), "0" * 64))
+    for _ in ("of another file", "none"):
+        with pytest.raises(ConfigError, match=r"no parity report of this very file.*export\.to_onnx.*onnx, openvino"):
+            open_encoder(model, CPU)
+        report_path(model).unlink(missing_ok=True)
+    assert str(open_encoder(model, CPU, "onnx")) == "onnx (as asked)"
+
+
+def test_where_all_backends_failed_auto_refuses(model: Path) -> None:
+    judged(model, onnx=False, openvino=False)
+    with pytest.raises(ConfigError, match="failed its parity check with onnx, openvino: export it with --dtype fp32"):
+        open_encoder(model, CPU)
+
+
+def test_a_report_that_is_damaged_is_none(model: Path) -> None:
+    for content in ("", "[]", "{}", '{"backends": 3}', json.dumps({"sha256": file_hash(model), "backends": {"a": 1}})):
+        report_path(model).write_text(content)
+        assert compared_backends(model) == {}
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    for backend in ("auto", "onnx", "openvino"):
+        with pytest.raises(CheckpointError, match="no model at"):
+            open_encoder(tmp_path / "m.onnx", CPU, backend)
+
+
+@pytest.mark.parametrize(("backend", "module"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    model: Path, monkeypatch: pytest.MonkeyPatch, backend: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # what Python keeps where an import fails
+    monkeypatch.delitem(sys.modules, f"engine.encoders.{backend}_encoder", raising=False)
+    with pytest.raises(ConfigError, match=rf'{backend}.* needs {module} .*pip install "mlrm-engine\[{backend}\]"'):
+        Retriever(model, model.with_name("g"), "cpu", backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("model_name", "backend", "message"),
+    [
+        (None, "tensorflow", "backend is 'tensorflow'; expected auto, torch, torch-compile, onnx"),
+        (None, "onnx", r"takes an \.onnx file, and the model is the shipped checkpoint: make one with .*to_onnx"),
+        (None, "tensorrt", r"takes an \.engine file.*make one with .*to_trt"),
+        ("m.onnx", "torch", r"takes a checkpoint, and the model is m\.onnx; or give backend auto, onnx, openvino"),
+        ("m.engine", "onnx", r"takes an \.onnx file, and the model is m\.engine; or give backend auto, tensorrt"),
+        ("m.engine", "auto", r"runs on cuda, and the device is cpu; give device='cuda', or the \.onnx file that"),
+    ],
+)
+def test_a_backend_that_cannot_run_the_model_is_refused(model_name: str | None, backend: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_encoder(model_name, CPU, backend)
+
+
+def test_a_checkpoint_is_run_by_the_reference() -> None:
+    opened = open_encoder(None, CPU)
+    assert (opened.name, type(opened.encoder).__name__) == ("torch", "TorchEncoder")
+
+
+def test_a_gallery_made_by_one_backend_is_searched_by_another(
+    model: Path, tmp_path: Path, pairs: Any, light: Exported
+) -> None:
+    images: ImagePairs = pairs(256)
+    photos = [photo.permute(1, 2, 0).numpy() for photo in images.photos]
+    ids = [f"{number:02}" for number in range(len(photos))]
+    by_torch = Retriever(None, tmp_path / "g", "cpu")
+    by_torch.add(photos, ids=ids)
+    expected = [[match.id for match in by_torch.search(one.permute(1, 2, 0).numpy())] for one in images.sketches[:4]]
+    for backend in ("onnx", "openvino"):
+        other = Retriever(model, tmp_path / "g", "cpu", backend)
+        assert f", {backend}, cpu" in repr(other)
+        found = [[match.id for match in other.search(one.permute(1, 2, 0).numpy())] for one in images.sketches[:4]]
+        assert found == expected
+
+
+def test_the_commands_take_a_backend_and_say_which_it_is(model: Path, tmp_path: Path, pairs: Any) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    image: torch.Tensor = pairs(256).photos[0]
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / "a.png")
+    options = ["--gallery", str(tmp_path / "g"), "--model", str(model), "--device", "cpu", "--backend"]
+    runner = CliRunner(env={"COLUMNS": "400"})
+    indexed = runner.invoke(app, ["index", str(folder), *options, "onnx"])
+    assert indexed.exit_code == 0, indexed.output
+    assert "backend: onnx (as asked)" in indexed.stderr
+    assert "added a second" in indexed.stderr
+    found = runner.invoke(app, ["search", str(folder / "a.png"), *options, "openvino", "--json"])
+    assert [match["id"] for match in json.loads(found.stdout)] == ["a.png"]
+
+
+# -- the race
+
+
+class Sleeper:
+    """An encoder that takes some turns of a loop."""
+
+    image_size = 32
+
+    def __init__(self, work: int) -> None:
+        self.work = work
+
+    def encode(self, images: torch.Tensor, domain: str) -> None:
+        assert images.shape == (1, 3, 32, 32)
+        self.sum = sum(range(self.work))
+
+
+def test_the_race_is_won_by_the_one_that_does_less_and_is_remembered() -> None:
+    runners = {"slow": Sleeper(3_000_000), "fast": Sleeper(10)}
+    assert remembered("key") is None
+    race = run_race("key", runners)  # type: ignore[arg-type]
+    assert race.winner == "fast"
+    assert remembered("key") == race
+    assert remembered("another") is None
+    run_race("another", runners)  # type: ignore[arg-type]
+    assert remembered("key") == race
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"key": 3}', '{"key": {"milliseconds": {"onnx": "fast"}}}'])
+def test_a_damaged_memory_is_no_memory(content: str) -> None:
+    memory_file().parent.mkdir(parents=True)
+    memory_file().write_text(content)
+    assert remembered("key") is None
+    run_race("key", {"one": Sleeper(1)})  # type: ignore[dict-item]
+    assert remembered("key") is not None
+
+
+def test_a_home_that_cannot_be_written_to_costs_only_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert run_race("key", {"one": Sleeper(1)}).winner == "one"  # type: ignore[dict-item]
+    assert remembered("key") is None
+
+
+def test_another_file_or_version_is_another_race() -> None:
+    keys = {race_key(model, {"onnx": version}, CPU) for model in ("a", "b") for version in ("1", "2")}
+    assert len(keys) == 4
+    assert Race({"a": 2.0, "b": 1.0}).winner == "b"
