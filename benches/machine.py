@@ -13,7 +13,7 @@ import torch
 
 from benches.cuda_timer import CudaTimer
 
-PACKAGES = ("torch", "numpy", "triton", "numba", "numkong", "pykeops", "faiss-cpu")
+PACKAGES = ("torch", "numpy", "triton", "numba", "numkong", "pykeops", "faiss-cpu", "onnxruntime", "openvino")
 PROBED_BYTES = {"cpu": 512 << 20, "cuda": 2 << 30}
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 MATRIX_TYPES = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "bfloat16", "float16")}

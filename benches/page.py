@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from benches.goals import Outcome, bandwidth_share, limit, matrix_share, outcomes
+from benches.machine import Machine
 from benches.rows import Absent, Row, Run
 
 _COLUMNS = ("Q", "k", "provider", "median", "pairs/s", "GB/s", "of bandwidth", "GFLOP/s", "of matrix rate", "peak",
@@ -18,11 +19,11 @@ def page(run: Run, plot: str) -> str:
         "## Goals",
         *_goals(run),
         "## Machine",
-        *_machine(run),
+        *_machine(run.machine),
         f"![Roofline of every row]({plot})",
     ]
     for (trunk, photos), rows in _by_gallery(run):
-        parts += [f"## {trunk}, {photos:,} photos", _table(_COLUMNS, [_cells(row, run) for row in rows])]
+        parts += [f"## {trunk}, {photos:,} photos", table(_COLUMNS, [_cells(row, run) for row in rows])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -40,7 +41,7 @@ def _goals(run: Run) -> list[str]:
     found = list(outcomes(run))
     if not found:
         return ["Not yet measured: the run has no row that a goal speaks of."]
-    table = _table(
+    reached = table(
         ("goal", "search", "expected", "reached", ""),
         [
             (
@@ -56,19 +57,23 @@ def _goals(run: Run) -> list[str]:
     # A row may miss several goals; what limits it is said once.
     missed = {outcome.row.key: outcome.row for outcome in found if not outcome.met}
     limits = [f"- {row.search}: {limit(row, run.machine)}" for row in missed.values()]
-    return [table, "What limits the rows that miss one:", "\n".join(limits)] if limits else [table]
+    return [reached, "What limits the rows that miss one:", "\n".join(limits)] if limits else [reached]
 
 
 def _amount(outcome: Outcome, value: float) -> str:
     return f"{value:.0%}" if outcome.goal.unit == "%" else f"{value:.2f}x"
 
 
-def _machine(run: Run) -> list[str]:
-    machine = run.machine
+def machine_table(machine: Machine) -> list[tuple[str, str]]:
+    """The rows of a table: what a machine was measured to reach, and its environment."""
     measured = [(f"bandwidth, {kind}", f"{rate / 1e9:.1f} GB/s") for kind, rate in machine.bandwidth.items()]
     measured += [(f"matrix rate, {kind}", f"{rate / 1e9:,.0f} GFLOP/s") for kind, rate in machine.matrix.items()]
+    return [*measured, *machine.environment.items()]
+
+
+def _machine(machine: Machine) -> list[str]:
     shares = f"Shares are of the {machine.bandwidth_kind} bandwidth and of the {machine.matrix_kind} matrix rate."
-    return [_table(("", ""), [*measured, *machine.environment.items()]), shares]
+    return [table(("", ""), machine_table(machine)), shares]
 
 
 def _by_gallery(run: Run) -> Iterable[tuple[tuple[str, int], list[Row | Absent]]]:
@@ -109,6 +114,7 @@ def _short(value: float) -> str:
     return f"{value:.1f}"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from benches.compare import compare
+from benches.encoder_page import encoder_page, goals_reached
+from benches.encoder_rows import EncoderRun, read_encoder_run
 from benches.goals import outcomes
 from benches.page import page
 from benches.roofline import draw_roofline
@@ -40,6 +42,16 @@ def write_results(found: Run, folder: Path) -> list[Path]:
     return [table, text, plot]
 
 
+def write_encoders(found: EncoderRun, folder: Path) -> list[Path]:
+    """Write <device>-encoders.json and .md into `folder`, made if need be; returns them in this order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = device_name(found.machine.device)
+    data, text = (folder / f"{name}-encoders.{ending}" for ending in ("json", "md"))
+    data.write_text(found.to_json(), encoding="utf-8")
+    text.write_text(encoder_page(found), encoding="utf-8")
+    return [data, text]
+
+
 def device_name(device: str) -> str:
     """A device's name as a file's: "NVIDIA H100 80GB HBM3" -> "nvidia-h100-80gb-hbm3"."""
     return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
@@ -55,13 +67,20 @@ def main(
     threshold: Annotated[float, typer.Option(help="How much slower is allowed: 0.1 is 10 %.", min=0)] = 0.1,
 ) -> None:
     """Turn a run of the benches into a page with a table, a roofline plot, and the goals met and missed."""
-    found = read_run(measured)
+    found, encoders = read_run(measured), read_encoder_run(measured)
     if against is not None and _got_slower(read_run(against), found, threshold):
         sys.exit(1)
-    for file in write_results(found, out):
-        say(f"wrote {file}")
-    reached = list(outcomes(found))
-    say(f"goals: {sum(one.met for one in reached)} of {len(reached)} met")
+    reached: list[bool] = []
+    # A run may be of either alone; one of neither is refused.
+    if found.rows or not encoders.rows:
+        for file in write_results(found, out):
+            say(f"wrote {file}")
+        reached += [one.met for one in outcomes(found)]
+    if encoders.rows:
+        for file in write_encoders(encoders, out):
+            say(f"wrote {file}")
+        reached += [one.met for one in goals_reached(encoders)]
+    say(f"goals: {sum(reached)} of {len(reached)} met")
 
 
 def _got_slower(earlier: Run, found: Run, threshold: float) -> bool:

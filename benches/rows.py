@@ -79,6 +79,8 @@ def read_run(file: Path) -> Run:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         machine = Machine(**found["machine"])
+        if "parts" in found:
+            return Run(machine, (), ())  # results of encoders
         if "benchmarks" in found:
             rows = tuple(_measured(one) for one in found["benchmarks"] if "provider" in one["extra_info"])
             absent = tuple(_absent(one) for one in found["not_measured"])
@@ -86,15 +88,23 @@ def read_run(file: Path) -> Run:
             rows = tuple(Row(**one | {"search": Search(**one["search"])}) for one in found["rows"])
             absent = tuple(Absent(**one | {"search": Search(**one["search"])}) for one in found["absent"])
     except OSError as error:
-        raise ConfigError(
-            f"{file} can't be read ({error.strerror}); expected the JSON of a run of the benches"
-        ) from error
+        raise unreadable(file, error) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{file} is not a run of the benches ({type(error).__name__}: {error}); make one with "
-            "pytest benches/ --benchmark-only --benchmark-json=FILE"
-        ) from error
+        raise damaged(file, error) from error
     return Run(machine, rows, absent)
+
+
+def unreadable(file: Path, error: OSError) -> ConfigError:
+    """What to raise for a file that can't be read."""
+    return ConfigError(f"{file} can't be read ({error.strerror}); expected the JSON of a run of the benches")
+
+
+def damaged(file: Path, error: Exception) -> ConfigError:
+    """What to raise for a file of another content."""
+    return ConfigError(
+        f"{file} is not a run of the benches ({type(error).__name__}: {error}); make one with "
+        "pytest benches/ --benchmark-only --benchmark-json=FILE"
+    )
 
 
 def _measured(found: Mapping[str, Any]) -> Row:

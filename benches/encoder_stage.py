@@ -1,0 +1,120 @@
+"""What consecutive measurements of encoders share: drawn images, PyTorch's features of them, one encoder at a time."""
+
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from benches.cases import TRUNKS, draw_large
+from benches.encoders import Models, open_way
+from benches.encodings import GALLERY_PHOTOS
+from engine import Retriever
+from engine.encoders import Encoder
+from engine.encoders.opening import Opened
+from engine.ingest import SEGMENT_PHOTOS, encode
+from export.images import ImagePairs, load_pairs
+from export.onnx_file import load_model
+from export.parity import ORIGINAL_BATCH, Parity, Sides, both_sides, compare, original
+from mlrm import MLRM
+from mlrm.features import Features
+from mlrm.images import load_image
+from mlrm.procedural import draw_product, render_sketch
+
+COMPARED_PAIRS = 32
+"""Photos that are ranked, and sketches that rank them, for the agreement with PyTorch."""
+SKETCH_SIDE = 800  # pixels of the sketch's file that is searched by
+SECONDS, MOST_ROUNDS = 1.0, 50
+
+
+class EncoderStage:
+    """Keeps what is expensive for the next row, and the encoder of the row before."""
+
+    def __init__(self, device: torch.device, models: Path, scratch: Path) -> None:
+        self.device = device
+        self.models = Models(models)
+        self._scratch = scratch
+        self._key: tuple[str, str, int] | None = None
+        self._encoder: Encoder | None = None
+        self._agreements: dict[tuple[str, str], Parity] = {}
+        self._original = cache(self._run_original)
+        self._gallery = cache(self._make_gallery)
+
+    def encoder(self, trunk: str, way: str, threads: int) -> Encoder:
+        """An encoder; raises `ConfigError` where it can't run here."""
+        if self._encoder is None or self._key != (trunk, way, threads):
+            self._encoder = None  # given back before the next takes its memory
+            self._encoder = open_way(way, self.models, trunk, self.device, threads)
+            self._key = (trunk, way, threads)
+        return self._encoder
+
+    def images(self, trunk: str, batch: int) -> Tensor:
+        """Drawn sketches, uint8 [batch, 3, size, size], repeated where there are fewer."""
+        sketches = self._original(trunk)[1].sketches
+        return sketches[[number % len(sketches) for number in range(batch)]]
+
+    def agreement(self, trunk: str, way: str) -> Parity:
+        """How the outputs and rankings of the encoder at hand compare with PyTorch float32's."""
+        assert self._encoder is not None
+        if (trunk, way) not in self._agreements:
+            model, images, expected = self._original(trunk)
+            self._agreements[trunk, way] = compare(
+                self._encoder.encode,
+                model,
+                images,
+                runtime=way,
+                dtype="int8",
+                batches=(ORIGINAL_BATCH,),
+                progress=_unseen,
+                expected=expected,
+            )
+        return self._agreements[trunk, way]
+
+    def _run_original(self, trunk: str) -> tuple[MLRM, ImagePairs, Sides]:
+        model = load_model(self.models.checkpoint(trunk), None)
+        images = load_pairs(None, "test", model.config.image_size, COMPARED_PAIRS, _unseen)
+        return model, images, both_sides(original(model), images, ORIGINAL_BATCH, "the original", _unseen)
+
+    def parts(self, trunk: str, way: str, threads: int) -> dict[str, Callable[[], object]]:
+        """The parts of a search by a file over `GALLERY_PHOTOS` drawn photos on disk, each ready to be called."""
+        encoder = self.encoder(trunk, way, threads)
+        retriever, file = self._gallery(trunk)
+        retriever.backend, retriever.encoder = Opened(encoder, way, "measured"), encoder
+        image = load_image(file)
+        sketch = encode(encoder, [image], "sketch")
+        return {
+            "decode": lambda: load_image(file),
+            "encode": lambda: encode(encoder, [image], "sketch"),
+            "search": lambda: retriever.search_features(sketch),
+            "whole": lambda: retriever.search(file),
+        }
+
+    def _make_gallery(self, trunk: str) -> tuple[Retriever, Path]:
+        folder = Path(tempfile.mkdtemp(dir=self._scratch))
+        retriever = Retriever(self.models.checkpoint(trunk), folder / "gallery", str(self.device))
+        rows = draw_large(GALLERY_PHOTOS, TRUNKS[trunk], torch.float16, seed=0)
+        for start in range(0, GALLERY_PHOTOS, SEGMENT_PHOTOS):
+            part = rows[start : start + SEGMENT_PHOTOS]
+            features = Features(part.levels, part.region_weights, part.level_weights)
+            retriever.add_features(features, fingerprint=retriever.encoder.fingerprint)
+        file = folder / "sketch.png"
+        render_sketch(draw_product(0), seed=0, size=SKETCH_SIDE).save(file)
+        return retriever, file
+
+
+def rounds_for(run: Callable[[], object]) -> int:
+    """Call `run` to warm up, and say how many times to time it; what takes long is warm enough after one call."""
+    begin = perf_counter()
+    run()
+    if perf_counter() - begin > SECONDS:
+        return 2
+    begin = perf_counter()
+    run()
+    return min(MOST_ROUNDS, max(3, round(SECONDS / (perf_counter() - begin))))
+
+
+def _unseen(what: str, done: int, total: int) -> None:
+    """Benches show no bars."""

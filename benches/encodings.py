@@ -1,0 +1,63 @@
+"""The declared measurements of encoders: which model, run how, on how many images, with how many threads."""
+
+from dataclasses import dataclass
+from itertools import product
+
+from benches.cases import TRUNKS
+
+BATCHES = (1, 8, 64)
+WAYS = {
+    "cpu": ("torch", "onnx-fp32", "openvino-fp32", "openvino-bf16"),
+    "cuda": ("torch", "torch-compile", "onnx-fp32", "onnx-fp16", "tensorrt-fp32", "tensorrt-fp16"),
+}
+"""By type of device: the encoders of every run, PyTorch eager first; what they are is in `benches.encoders`."""
+SWEPT_WAYS = {
+    "cpu": ("torch-bf16", "torch-compile", "onnx-int8", "openvino-int8", "openvino-int8-bf16"),
+    "cuda": ("onnx-int8", "tensorrt-bf16", "tensorrt-int8"),
+}
+"""Those of a sweep besides: they take minutes to compile or to calibrate, or are no backend of the engine."""
+PARTS = ("decode", "encode", "search", "whole")
+"""Of a search by a sketch's file, and the call that does all of it."""
+GALLERY_PHOTOS = 10_000
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A batch of images through an encoder; reads densenet169-B8-T2-openvino-bf16."""
+
+    trunk: str
+    batch: int
+    threads: int
+    encoder: str
+
+    def __str__(self) -> str:
+        return f"{self.trunk}-B{self.batch}-T{self.threads}-{self.encoder}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the search by one sketch's file over a gallery on disk."""
+
+    trunk: str
+    encoder: str
+    photos: int
+    part: str
+
+    def __str__(self) -> str:
+        return f"{self.trunk}-G{self.photos}-{self.encoder}-{self.part}"
+
+
+def encodings(device_type: str, sweep: bool, cores: int) -> tuple[Encoding, ...]:
+    """What is measured, encoder by encoder; without `sweep` on all cores and in small batches."""
+    ways = WAYS[device_type] + (SWEPT_WAYS[device_type] if sweep else ())
+    threads = sorted({1, cores}) if sweep and device_type == "cpu" else [cores]
+    batches = BATCHES if sweep or device_type == "cuda" else BATCHES[:2]
+    return tuple(
+        Encoding(trunk, batch, count, way) for trunk, way, count, batch in product(TRUNKS, ways, threads, batches)
+    )
+
+
+def parts(device_type: str, sweep: bool) -> tuple[Part, ...]:
+    """The parts of a search that are measured, by the trunk that ships."""
+    ways = WAYS[device_type] if sweep else (WAYS[device_type][0], WAYS[device_type][-1])
+    return tuple(Part("lite0", way, GALLERY_PHOTOS, part) for way, part in product(ways, PARTS))
