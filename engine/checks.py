@@ -19,11 +19,27 @@ _NO_MAPS = (1, 1)
 """The map size of a gallery of features without maps: see `engine.ingest.feature_block`."""
 
 
+DEFAULT_CANDIDATES = 1000
+"""Photos that a search which need not be exact rescores."""
+
+
 def check_top_k(top_k: int) -> None:
     """Raise `QueryError` unless it is an int of at least 1."""
     # NumPy's integers will do; True is an int, but no number of photos.
     if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
         raise QueryError(f"top_k is {top_k!r}; expected an int of at least 1")
+
+
+def candidates_allowed(exact: bool, max_candidates: int | None) -> int | None:
+    """How many photos a search may rescore; None for all that the proof needs. Raises `QueryError`."""
+    if exact and max_candidates is not None:
+        raise QueryError("max_candidates bounds a search that need not be exact: give exact=False too, or leave it out")
+    if exact:
+        return None
+    count = DEFAULT_CANDIDATES if max_candidates is None else max_candidates
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+        raise QueryError(f"max_candidates is {count!r}; expected an int of at least 1")
+    return int(count)
 
 
 def check_query(queries: Features) -> None:

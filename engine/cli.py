@@ -3,6 +3,7 @@
 import json
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.cli_options import DeviceOption, GalleryOption, MetadataOption, ModelOption
+from engine.cli_options import BackendOption, DeviceOption, GalleryOption, MetadataOption, ModelOption
+from engine.cli_serve import serving
 from engine.cli_upkeep import upkeep
-from engine.types import AddReport, SearchResult
+from engine.errors import EngineError
+from engine.types import AddReport, SearchResult, Skipped
 from mlrm.cli import errors_shown, progress_bar, say
 
 app = typer.Typer(
@@ -22,6 +25,7 @@ app = typer.Typer(
     help="Search photos by sketch.",
     epilog="Start with: python -m engine demo",
 )
+app.add_typer(serving)
 app.add_typer(upkeep)
 SKIPPED_SHOWN = 20
 
@@ -38,13 +42,18 @@ def index(
     replace: Annotated[
         bool, typer.Option("--replace", help="Take changed photos, and new metadata, in place of what is there.")
     ] = False,
+    skipped: Annotated[Path | None, typer.Option(help="Write every photo left out, and why, into this file.")] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
 ) -> None:
     """Add photos to a gallery, made if need be. Interrupted, the same command goes on where it stopped."""
     from engine.retriever import Retriever
 
-    retriever = Retriever(model, gallery, device)
+    if skipped:
+        _write_skipped((), skipped)  # now: after hours of work is too late to find that it can't be written
+    retriever = Retriever(model, gallery, device, backend)
+    say(f"backend: {retriever.backend}")
     started = time.perf_counter()
     with progress_bar() as progress:
         report = retriever.add(
@@ -54,9 +63,12 @@ def index(
             index_keys=index_key or [],
             progress=lambda done, total: progress("index", done, total),
         )
+    seconds = time.perf_counter() - started
     say(report.summary())
     _show_skipped(report)
-    say(f"{gallery}: {len(retriever)} photos, {time.perf_counter() - started:.1f} s")
+    if skipped:
+        _write_skipped(report.skipped, skipped)
+    say(f"{gallery}: {len(retriever)} photos, {seconds:.1f} s, {len(report.added) / seconds:.1f} added a second")
     if len(retriever):
         options = f"--gallery {shlex.quote(str(gallery))}" + (f" --model {shlex.quote(str(model))}" if model else "")
         say(f"next: python -m engine search SKETCH {options} --out result.png")
@@ -70,12 +82,13 @@ def sync(
     metadata: MetadataOption = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
 ) -> None:
     """Add what is new in a folder, read again what changed, remove what is gone, report near-duplicates."""
     from engine.retriever import Retriever
     from engine.sync import sync as bring_up_to_date
 
-    retriever = Retriever(model, gallery, device)
+    retriever = Retriever(model, gallery, device, backend)
     with progress_bar() as progress:
         report = bring_up_to_date(
             retriever, photos, metadata=metadata, progress=lambda done, total: progress("sync", done, total)
@@ -99,6 +112,7 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print the matches as JSON.")] = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
 ) -> None:
     """Find the photos that a sketch shows, nearest first."""
     from engine.filters import parse_where
@@ -107,7 +121,7 @@ def search(
 
     conditions = None if where is None else parse_where(where)
     Gallery.open(gallery)  # searching doesn't make a gallery: a mistyped path is an error here
-    result = Retriever(model, gallery, device).search(sketch, top_k, where=conditions)
+    result = Retriever(model, gallery, device, backend).search(sketch, top_k, where=conditions)
     if as_json:
         typer.echo(json.dumps(result.to_list(), indent=1))
     else:
@@ -192,6 +206,13 @@ def _show_skipped(report: AddReport) -> None:
         say(f"  skipped {skip.source}: {skip.reason}")
     if len(report.skipped) > SKIPPED_SHOWN:
         say(f"  ... and {len(report.skipped) - SKIPPED_SHOWN} more")
+
+
+def _write_skipped(all_skipped: Sequence[Skipped], file: Path) -> None:
+    try:
+        file.write_text("".join(f"{skip.source}: {skip.reason}\n" for skip in all_skipped), encoding="utf-8")
+    except OSError as error:
+        raise EngineError(f"can't write the skipped photos to {file}: {error}; give another --skipped") from error
 
 
 def _table(result: SearchResult) -> Table:

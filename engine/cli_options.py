@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 GalleryOption = Annotated[Path, typer.Option(help="The gallery's directory.")]
-ModelOption = Annotated[Path | None, typer.Option(help="A checkpoint; default: the trained one shipped.")]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A checkpoint, .onnx or .engine of export.to_onnx, export.to_trt; default: the trained one shipped."
+    ),
+]
+BackendOption = Annotated[
+    str,
+    typer.Option(help="What runs the model: torch, torch-compile; for .onnx: onnx, openvino, openvino-bf16; tensorrt."),
+]
 MetadataOption = Annotated[
     Path | None, typer.Option(help="A .csv or .jsonl file of metadata, with a column id or path.")
 ]

@@ -1,12 +1,14 @@
-"""The commands that look after a gallery: compact, snapshot, restore, verify. They need no model."""
+"""The commands that look after a gallery: compact, optimize, snapshot, restore, verify. They need no model."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from engine.cli_options import GalleryOption
-from mlrm.cli import errors_shown, say
+from engine.cli_options import DeviceOption, GalleryOption, ModelOption
+from mlrm.cli import errors_shown, progress_bar, say
 
 upkeep = typer.Typer()
 
@@ -16,9 +18,52 @@ upkeep = typer.Typer()
 def compact(gallery: GalleryOption = Path("my.gallery")) -> None:
     """Merge small segments and drop the rows of removed photos, while others search."""
     from engine.gallery import Gallery
+    from engine.optimize import keep_up
 
     with Gallery.open(gallery).writer() as writer:
         say(str(writer.compact()))
+    keep_up(Gallery.open(gallery))
+
+
+@upkeep.command("optimize", epilog="Example: python -m engine optimize --gallery my.gallery --sketches sketches/")
+@errors_shown
+def optimize_gallery(
+    gallery: GalleryOption = Path("my.gallery"),
+    sketches: Annotated[
+        Path | None, typer.Option(help="A folder of sketches like those to come, to try the choice by; with the model.")
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Make short codes, so that exact searches read a tenth of the bytes or less; measure first what pays."""
+    from engine.gallery import Gallery
+    from engine.optimize import TRIED_BY, optimize
+    from engine.retriever import Retriever
+    from mlrm.images import find_images
+
+    opened = Gallery.open(gallery)  # optimizing doesn't make a gallery: a mistyped path is an error here
+    with progress_bar() as progress:
+
+        def show(done: int, total: int) -> None:
+            progress("short codes", done, total)
+
+        if sketches is None:
+            plan = optimize(opened, None, show)
+        else:
+            plan = Retriever(model, gallery, device).optimize(find_images(sketches)[:TRIED_BY], show)
+    table = Table("coordinates", "bytes a photo", "left of the sample", "left of all photos", "cost of a search, MB")
+    for one in plan.evidence:
+        table.add_row(
+            str(sum(one.kept)),
+            str(one.photo_bytes),
+            f"{one.survivors:.0f} of {one.sample}",
+            f"{one.expected:.0f} of {plan.photos}",
+            f"{one.cost / 1e6:.1f}",
+            style="bold" if one == plan.chosen else None,
+        )
+    if plan.evidence:
+        Console().print(table)
+    say(f"{gallery}: {plan}")
 
 
 @upkeep.command(epilog="Example: python -m engine snapshot my.gallery.monday --gallery my.gallery")
@@ -43,8 +88,11 @@ def restore(
 ) -> None:
     """Put a gallery back to what a snapshot holds, as one commit; or make it of the snapshot where there is none."""
     from engine.gallery import Gallery
+    from engine.optimize import keep_up
 
-    say(f"{gallery}: {Gallery.restore(gallery, snapshot).info().photos} photos")
+    restored = Gallery.restore(gallery, snapshot)
+    keep_up(restored)
+    say(f"{gallery}: {restored.info().photos} photos")
 
 
 @upkeep.command(epilog="Example: python -m engine verify --gallery my.gallery")
@@ -52,9 +100,15 @@ def restore(
 def verify(gallery: GalleryOption = Path("my.gallery")) -> None:
     """Read every file and compare checksums; leave damaged segments out of searches, and say how to repair them."""
     from engine.gallery import Gallery
+    from engine.short_codes import ShortCodeFiles
 
     with Gallery.open(gallery, damaged=True).writer() as writer:
         report = writer.verify()
+        codes = ShortCodeFiles(gallery).damaged()
+        for path in codes:
+            path.unlink()
     say(str(report))
+    if codes:
+        say(f"short codes: {len(codes)} damaged files deleted; `python -m engine optimize` makes them again")
     if report.damaged:
         raise typer.Exit(1)

@@ -63,14 +63,14 @@ class ExactSearch:
         doesn't fit the GPU.
         """
         snapshot = selection.snapshot
-        blocks, numbers = _selected(self.blocks(snapshot), selection)
+        blocks, numbers = selected(self.blocks(snapshot), selection)
         ends = np.cumsum([len(segment.region_weights) for segment in snapshot.segments])
         results = []
         for start in range(0, len(queries), QUERY_CHUNK):
             chunk = queries[start : start + QUERY_CHUNK].to(self.device)
             for found in nearest(chunk, blocks, top_k, region_weight_power=region_weight_power, impl=self.impl):
                 rows = found.rows.cpu().numpy()
-                hits = _hits(snapshot, ends, rows if numbers is None else numbers[rows], found.distance.tolist())
+                hits = hits_of(snapshot, ends, rows if numbers is None else numbers[rows], found.distance.tolist())
                 results.append(sorted(hits, key=lambda hit: (hit.distance, hit.id))[:top_k])
         return results
 
@@ -115,7 +115,7 @@ def _block(segment: SegmentView, known: GalleryBlock | None) -> GalleryBlock:
         )
 
 
-def _selected(blocks: list[GalleryBlock], selection: Selection) -> tuple[list[GalleryBlock], NDArray[np.int64] | None]:
+def selected(blocks: list[GalleryBlock], selection: Selection) -> tuple[list[GalleryBlock], NDArray[np.int64] | None]:
     """Blocks that hold the selected rows alive, and the numbers of their rows over all blocks where they are others."""
     if selection.rows is None:
         return blocks, None
@@ -186,7 +186,7 @@ def _joined(parts: list[Tensor], device: torch.device) -> Tensor:
     return joined
 
 
-def _hits(
+def hits_of(
     snapshot: GallerySnapshot, ends: NDArray[np.int64], rows: NDArray[np.int64], distance: list[float]
 ) -> list[Hit]:
     """Segment, row and id of rows numbered over all segments."""

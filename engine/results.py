@@ -8,21 +8,23 @@ from PIL import Image
 from torch import Tensor
 
 from engine import picture
+from engine.certified import Answer
 from engine.errors import ImageError
-from engine.exact import Hit, rows_of
+from engine.exact import rows_of
 from engine.explain import Explanation
 from engine.gallery import Gallery, SegmentView
 from engine.types import Match, SearchResult
 from kernels.reference import canonical_terms
 from mlrm.features import Features
-from mlrm.images import load_image
+from mlrm.images import MAX_PIXELS, load_image
 
 
-def make_result(gallery: Gallery | None, query: Features, hits: list[Hit], sketch: Image.Image | None) -> SearchResult:
+def make_result(gallery: Gallery | None, query: Features, answer: Answer, sketch: Image.Image | None) -> SearchResult:
     """The result of one query: features of one sketch, and its image if there is one.
 
     gallery: None if it has no photo yet; then there are no hits.
     """
+    hits = answer.hits
     records = {} if gallery is None else gallery.records([hit.id for hit in hits])
     hit_of = {hit.id: hit for hit in hits}
 
@@ -68,16 +70,24 @@ def make_result(gallery: Gallery | None, query: Features, hits: list[Hit], sketc
         record = records.get(hit.id)
         path, metadata = (record.path, record.metadata) if record else (None, None)
         matches.append(Match(hit.id, hit.distance, rank, path, metadata, explain))
-    return SearchResult(tuple(matches), draw)
+    return SearchResult(tuple(matches), draw, answer.report)
 
 
 def photo_image(gallery: Gallery | None, match: Match) -> Image.Image | None:
     """A photo as it looks: its file, or the preview kept of one added from memory; None if neither is left."""
     try:
-        source = gallery.preview(match.id) if gallery is not None and match.path is None else match.path
-        return None if source is None else load_image(source)
+        return None if gallery is None else stored_picture(gallery, match.id, match.path)
     except ImageError:
         return None
+
+
+def stored_picture(gallery: Gallery, id_: str, path: str | None, *, max_pixels: int = MAX_PIXELS) -> Image.Image | None:
+    """The picture of a photo that is at `path`, or, where that is None, kept in the gallery; None if neither is.
+
+    Raises `ImageError` for a file that is gone or can't be decoded.
+    """
+    source = gallery.preview(id_) if path is None else path
+    return None if source is None else load_image(source, max_pixels=max_pixels)
 
 
 def _query_maps(query: Features) -> NDArray[np.float32]:

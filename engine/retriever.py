@@ -9,7 +9,15 @@ from typing import Any, overload
 
 from PIL import Image
 
-from engine.checks import check_maps, check_query, check_top_k, metadata_by_id, metadata_in_order
+from engine.certified import Answer, CertifiedSearch
+from engine.checks import (
+    candidates_allowed,
+    check_maps,
+    check_query,
+    check_top_k,
+    metadata_by_id,
+    metadata_in_order,
+)
 from engine.compaction import CompactReport
 from engine.encoders import Encoder
 from engine.encoders.opening import open_encoder
@@ -19,10 +27,12 @@ from engine.filters import Filter, check_index_key
 from engine.gallery import FeatureBlock, Gallery
 from engine.ingest import Ingest, Progress, encode, feature_block
 from engine.model_check import EXTERNAL
+from engine.optimize import keep_up, optimize
+from engine.plan import Plan
 from engine.quarantine import VerifyReport
 from engine.results import make_result
 from engine.sources import expand
-from engine.types import AddReport, SearchResult
+from engine.types import AddReport, SearchReport, SearchResult
 from mlrm.cli import progress_bar
 from mlrm.devices import find_device
 from mlrm.features import Features
@@ -34,9 +44,14 @@ Where = Mapping[str, Any]
 class Retriever:
     """Finds the photos that a sketch shows. Safe to share between threads.
 
-    model: a checkpoint, or an `.onnx` file of `python -m export.to_onnx`; None for the trained one of the package.
+    model: a checkpoint, an `.onnx` file of `python -m export.to_onnx` or an `.engine` of `python -m export.to_trt`;
+    None for the trained one of the package.
     gallery: the directory of the gallery; made by the first `add`.
     device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
+    backend: what runs the model, a name of `engine.encoders.backends`; "auto" takes the fastest of those that passed
+    the parity check of `model`. The attribute `backend` says which it was, and why.
+    memory: "codes" keeps short codes in memory and reads the features of few photos a search (`optimize` makes them);
+    "features" reads all features; "auto" takes the codes where there are some. Answers are the same.
 
     Raises `CheckpointError`, `ConfigError` (a device that isn't there, a model that can't be indexed),
     `NotAGalleryError`, `GalleryVersionError`, `GalleryCorruptError`, and `ModelMismatchError` for a gallery of another
@@ -48,10 +63,13 @@ class Retriever:
         model: str | os.PathLike[str] | None = None,
         gallery: str | os.PathLike[str] = "my.gallery",
         device: str = "auto",
+        backend: str = "auto",
+        memory: str = "auto",
     ) -> None:
         self.device = find_device(device)
-        self.encoder: Encoder = open_encoder(model, self.device)
-        self._exact = ExactSearch(self.device)
+        self.backend = open_encoder(model, self.device, backend)
+        self.encoder: Encoder = self.backend.encoder
+        self._find = CertifiedSearch(ExactSearch(self.device), memory)
         self.path = Path(gallery).absolute()  # so that a later change of directory does no harm
         self._writing = threading.Lock()
         self._gallery = Gallery.open(self.path) if Gallery.exists(self.path) else None
@@ -69,7 +87,8 @@ class Retriever:
         return 0 if self.gallery is None else len(self.gallery.snapshot())
 
     def __repr__(self) -> str:
-        return f"Retriever({self.path}, {len(self)} photos, model {self.encoder.name}, {self.device})"
+        runs = f"model {self.encoder.name}, {self.backend.name}, {self.device}"
+        return f"Retriever({self.path}, {len(self)} photos, {runs})"
 
     def add(
         self,
@@ -115,6 +134,7 @@ class Retriever:
                 else:
                     with progress_bar() as show:
                         report = ingest.run(expanded, lambda done, total: show("add photos", done, total))
+            self._keep_up()
         return dataclasses.replace(report, unmatched=unmatched)
 
     def add_features(
@@ -156,6 +176,7 @@ class Retriever:
             check_maps(features, block.shapes, gallery)
             with gallery.writer() as writer:
                 writer.add(block, ids, metadata=metadata, replace=replace)
+            self._keep_up()
         return AddReport(tuple(ids), 0, ())
 
     def remove(self, ids: str | Sequence[str]) -> None:
@@ -179,8 +200,21 @@ class Retriever:
 
         Worth it after many small additions or removals. Killed at any moment, no photo is lost.
         """
-        with self._writing, Gallery.open(self.path).writer() as writer:
-            return writer.compact()
+        with self._writing:
+            with Gallery.open(self.path).writer() as writer:
+                report = writer.compact()
+            self._keep_up()
+        return report
+
+    def optimize(self, sketches: Sequence[ImageSource] = (), progress: Progress | None = None) -> Plan:
+        """Choose short codes by measuring, and make them: exact searches then read a tenth of the bytes or less.
+
+        sketches: some like those to come, which the choice is then tried by (64 will do). Done by itself for large
+        galleries; `engine.optimize` says when. progress: called with the photos done and their total.
+        """
+        features = encode(self.encoder, [load_image(one) for one in sketches], "sketch") if len(sketches) else None
+        with self._writing:
+            return optimize(Gallery.open(self.path), features, progress)
 
     def snapshot(self, directory: str | os.PathLike[str]) -> None:
         """Copy the gallery, as of its last commit, to a new directory, while others read and write.
@@ -193,6 +227,7 @@ class Retriever:
         """Put the gallery back to what a snapshot of it holds, as one commit; killed at any moment, before or after."""
         with self._writing:
             Gallery.restore(self.path, Path(snapshot))
+            self._keep_up()
 
     def verify(self) -> VerifyReport:
         """Check every file of the gallery, and leave damaged segments out of searches until they are repaired."""
@@ -201,7 +236,14 @@ class Retriever:
 
     @overload
     def search(
-        self, sketch: ImageSource, top_k: int = 10, *, where: Where | None = None, subset: Iterable[str] | None = None
+        self,
+        sketch: ImageSource,
+        top_k: int = 10,
+        *,
+        where: Where | None = None,
+        subset: Iterable[str] | None = None,
+        exact: bool = True,
+        max_candidates: int | None = None,
     ) -> SearchResult: ...
     @overload
     def search(
@@ -211,9 +253,18 @@ class Retriever:
         *,
         where: Where | None = None,
         subset: Iterable[str] | None = None,
+        exact: bool = True,
+        max_candidates: int | None = None,
     ) -> list[SearchResult]: ...
     def search(
-        self, sketch: Any, top_k: int = 10, *, where: Where | None = None, subset: Iterable[str] | None = None
+        self,
+        sketch: Any,
+        top_k: int = 10,
+        *,
+        where: Where | None = None,
+        subset: Iterable[str] | None = None,
+        exact: bool = True,
+        max_candidates: int | None = None,
     ) -> SearchResult | list[SearchResult]:
         """The `top_k` photos nearest to a sketch, exact, by (distance, id); all of them if there are fewer.
 
@@ -223,21 +274,31 @@ class Retriever:
         one of its items. `engine.filters` says more.
         subset: ids of photos; those that the gallery doesn't hold match nothing.
         Both are applied before anything is scored, to the metadata of the same commit that is searched.
+        exact: False bounds the work: at most `max_candidates` photos (default 1,000) that short codes find likely get
+        their float64 distance; `result.certified` says whether that proved the answer, `result.report` what was read.
         Raises `ImageError` for a sketch that can't be decoded, `QueryError` for a `top_k` below 1, `FilterError` for
         `where` or `subset` of another form, `FeatureValueError` for a model whose features aren't finite, and
         `ModelMismatchError` for a gallery of features computed elsewhere.
         """
         check_top_k(top_k)
+        most = candidates_allowed(exact, max_candidates)
         chosen = Filter.parse(where, subset)
         many = isinstance(sketch, (list, tuple))
         images = [load_image(one) for one in (sketch if many else [sketch])]
         if (gallery := self.gallery) is not None:
             self._check_model(gallery)
-        results = self._search(encode(self.encoder, images, "sketch"), top_k, chosen, images) if images else []
+        results = self._search(encode(self.encoder, images, "sketch"), top_k, chosen, images, most) if images else []
         return results if many else results[0]
 
     def search_features(
-        self, features: Features, top_k: int = 10, *, where: Where | None = None, subset: Iterable[str] | None = None
+        self,
+        features: Features,
+        top_k: int = 10,
+        *,
+        where: Where | None = None,
+        subset: Iterable[str] | None = None,
+        exact: bool = True,
+        max_candidates: int | None = None,
     ) -> list[SearchResult]:
         """As `search`, for features of Q sketches computed elsewhere; a list of one result for each.
 
@@ -246,20 +307,32 @@ class Retriever:
         """
         check_top_k(top_k)
         queries = features.map(lambda tensor: tensor.detach().to("cpu").float())
-        return self._search(queries, top_k, Filter.parse(where, subset), [None] * len(queries))
+        most = candidates_allowed(exact, max_candidates)
+        return self._search(queries, top_k, Filter.parse(where, subset), [None] * len(queries), most)
 
     def _search(
-        self, queries: Features, top_k: int, where: Filter | None, images: Sequence[Image.Image | None]
+        self,
+        queries: Features,
+        top_k: int,
+        where: Filter | None,
+        images: Sequence[Image.Image | None],
+        most: int | None,
     ) -> list[SearchResult]:
         gallery, found = self.gallery, feature_block(queries).shapes
         check_query(queries)
         if gallery is None:
-            return [make_result(None, queries[i : i + 1], [], image) for i, image in enumerate(images)]
+            nothing = Answer([], SearchReport())
+            return [make_result(None, queries[i : i + 1], nothing, image) for i, image in enumerate(images)]
         expected = gallery.meta.shapes
         if (expected.regions, expected.level_dims) != (found.regions, found.level_dims):
             raise FeatureShapeError(f"the query has {found}; {self.path} holds {expected}: use the gallery's model")
-        hits = self._exact(gallery.select(where), queries, top_k, gallery.meta.region_weight_power)
-        return [make_result(gallery, queries[i : i + 1], hits[i], image) for i, image in enumerate(images)]
+        answers = self._find(gallery, gallery.select(where), queries, top_k, max_candidates=most)
+        return [make_result(gallery, queries[i : i + 1], answers[i], image) for i, image in enumerate(images)]
+
+    def _keep_up(self) -> None:
+        """Make the short codes of what is new, where the gallery has some."""
+        if (gallery := self.gallery) is not None:
+            keep_up(gallery)
 
     def _gallery_for(
         self, block: FeatureBlock, fingerprint: str | None = None, region_weight_power: int | None = None

@@ -13,6 +13,7 @@ Entries of `meta` that a gallery may lack, so that format 1 needs no migration f
     index_keys    JSON list: metadata keys that have an SQL index
     quarantined   JSON list: names of segments found damaged; readers leave them out
     dropped_rows  how many rows compaction has dropped: with those still there, all that ever were
+    short_codes   JSON: which short codes searches use, and what was measured when they were chosen (engine/plan.py)
 """
 
 from __future__ import annotations

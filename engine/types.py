@@ -42,11 +42,46 @@ class Match:
 
 
 @dataclass(frozen=True)
+class SearchReport:
+    """How one answer was found, and whether it is proven to be the float64 ranking.
+
+    read: "codes" (short codes, then the features of those left) or "features" (of all photos). certified: proven. True
+    for every exact search. photos: that could have been found. survivors: of these, as many as the screen left
+    possible. rescored: photos whose float64 distance was computed one by one, or all of them where all features were
+    read. bytes_read: codes and features. gap: how much farther the photo after the last one is; None where there is
+    none. note: why features were read, where codes could have been.
+    """
+
+    read: str = "features"
+    certified: bool = True
+    photos: int = 0
+    survivors: int = 0
+    rescored: int = 0
+    bytes_read: int = 0
+    gap: float | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        gap = "" if self.gap is None else f", the next photo {self.gap:.6f} farther"
+        return (
+            f"{'proven' if self.certified else 'not proven'}: {self.photos} photos, {self.survivors} left by the "
+            f"screen, {self.rescored} rescored, {self.bytes_read / 1e6:.1f} MB read{gap}"
+            f"{'. ' * bool(self.note)}{self.note}"
+        )
+
+
+@dataclass(frozen=True)
 class SearchResult(Sequence[Match]):
-    """The matches of one sketch, nearest first."""
+    """The matches of one sketch, nearest first, and how they were found."""
 
     matches: tuple[Match, ...]
     _draw: Callable[["SearchResult", str | None], Image.Image] = field(repr=False, compare=False)
+    report: SearchReport = field(default=SearchReport(), compare=False)
+
+    @property
+    def certified(self) -> bool:
+        """Whether the matches are proven to be the nearest by the float64 distance: always, unless `exact=False`."""
+        return self.report.certified
 
     def __len__(self) -> int:
         return len(self.matches)

@@ -18,7 +18,7 @@ from tests.engine.conftest import COUNT
 from tests.engine.test_exact import random_features
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("index", "search", "info", "doctor", "demo", "compact", "snapshot", "restore", "verify", "sync")
+COMMANDS = ("index", "search", "info", "doctor", "demo", "compact", "snapshot", "restore", "verify", "sync", "serve")
 
 
 def run(*arguments: object, code: int = 0) -> Result:
@@ -43,6 +43,18 @@ def error_of(*arguments: object) -> str:
 def test_help_shows_an_example(command: str) -> None:
     text = run(command, "--help").output
     assert f"Example: python -m engine {command}" in text
+
+
+def test_all_that_was_skipped_can_be_had_as_a_file(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    for number in range(SKIPPED_SHOWN + 2):
+        (photos / f"bad-{number:02}.png").write_bytes(b"no image")
+    listed = tmp_path / "skipped.txt"
+    options = ("--gallery", tmp_path / "g", "--model", checkpoint, "--device", "cpu")
+    run("index", photos, *options, "--skipped", listed)
+    lines = listed.read_text().splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [str(path) for path in sorted(photos.glob("bad-*"))]
+    error = error_of("index", photos, *options, "--skipped", tmp_path)
+    assert "give another --skipped" in error
 
 
 def test_help_lists_the_commands_and_where_to_start() -> None:

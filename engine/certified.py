@@ -1,0 +1,187 @@
+"""Certified search of a snapshot by its short codes: the float64 ranking, and what it took to prove it.
+
+Codes are held in memory (some 0.5 KB a photo); features stay on the disk, mapped, and only the rows of photos that the
+screen leaves possible are read. Segments without codes are screened by their features; where filters leave few photos,
+or codes don't help, the exact scan answers. Every answer says which it was.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.errors import ConfigError, GalleryError
+from engine.exact import ExactSearch, Hit, hits_of, selected
+from engine.gallery import Gallery, GallerySnapshot, SegmentView, Selection
+from engine.plan import read_plan
+from engine.short_codes import ShortCodeFiles
+from engine.types import SearchReport
+from kernels.blocks import GalleryBlock
+from kernels.short.codes import ShortCodes, join
+from kernels.short.search import CodedRun, Screened, nearest_screened
+from mlrm.features import Features
+
+MEMORIES = ("auto", "codes", "features")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one sketch found, and how."""
+
+    hits: list[Hit]
+    report: SearchReport
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """A snapshot's segments in the order they are searched: those of `codes` first, then those that have none."""
+
+    segments: tuple[SegmentView, ...]
+    order: tuple[int, ...]
+    codes: ShortCodes | None
+    coded: int
+
+
+class CertifiedSearch:
+    """Searches the snapshots of one gallery; keeps its codes in memory. Safe to share between threads.
+
+    exact: what answers where codes don't. memory: "codes": searches are by short codes, and a gallery without them is
+    an error; "features": by a scan of all features; "auto": by codes where the gallery has them.
+    Raises `ConfigError` for another `memory`, and for "codes" on a GPU, whose search has none yet.
+    """
+
+    def __init__(self, exact: ExactSearch, memory: str = "auto") -> None:
+        if memory not in MEMORIES:
+            raise ConfigError(f"memory is {memory!r}; expected one of {', '.join(MEMORIES)}")
+        if memory == "codes" and exact.device.type != "cpu":
+            raise ConfigError(
+                f"memory='codes' on {exact.device}: short codes are searched on the CPU only; device='cpu'"
+            )
+        self._exact, self._memory = exact, memory
+        self._lock = threading.Lock()
+        self._snapshot: GallerySnapshot | None = None
+        self._coded: _Coded | None = None
+
+    def __call__(
+        self,
+        gallery: Gallery,
+        selection: Selection,
+        queries: Features,
+        top_k: int,
+        *,
+        max_candidates: int | None = None,
+    ) -> list[Answer]:
+        """The `top_k` nearest of the selected photos, by (distance, id), for each of Q sketches.
+
+        max_candidates: compute no more float64 distances than this for a sketch; the report says whether the answer was
+        proven all the same. Without codes there is nothing to bound: the scan answers.
+        """
+        power, coded = gallery.meta.region_weight_power, self._codes(gallery, selection.snapshot)
+        if coded is None or coded.codes is None:
+            return self._scanned(selection, queries, top_k, power, "")
+        blocks, numbers = selected(self._exact.blocks(selection.snapshot), selection)
+        if numbers is not None or not blocks:
+            return self._scanned(
+                selection, queries, top_k, power, "few photos pass the filter: their features were read"
+            )
+        ordered = [blocks[number] for number in coded.order]
+        found = nearest_screened(
+            queries,
+            _runs(ordered, coded),
+            top_k + 1,  # the next distance tells how near the answer was to another one
+            region_weight_power=power,
+            impl=self._exact.impl,
+            most=max_candidates,
+        )
+        ends = np.cumsum([len(segment.region_weights) for segment in coded.segments])
+        view = GallerySnapshot(selection.snapshot.generation, coded.segments)
+        rows_left = sum(len(block) for block in ordered[coded.coded :])
+        answers = []
+        for one in found:
+            hits = hits_of(view, ends, one.nearest.rows.numpy(), one.nearest.distance.tolist())
+            ranked = sorted(hits, key=lambda hit: (hit.distance, hit.id))
+            report = _report(one, ranked, top_k, coded.codes, rows_left, gallery, len(selection))
+            answers.append(Answer(ranked[:top_k], report))
+        return answers
+
+    def _scanned(self, selection: Selection, queries: Features, top_k: int, power: int, note: str) -> list[Answer]:
+        found = self._exact(selection, queries, top_k + 1, power)
+        photos = len(selection)
+        rows = sum(level[:1].nbytes for level in selection.snapshot.segments[0].levels) if photos else 0
+        return [
+            Answer(
+                hits[:top_k],
+                SearchReport("features", True, photos, photos, photos, photos * rows, _gap(hits, top_k), note),
+            )
+            for hits in found
+        ]
+
+    def _codes(self, gallery: Gallery, snapshot: GallerySnapshot) -> _Coded | None:
+        """The snapshot's codes, read when it is another one than before; None where search is to read features."""
+        if self._memory == "features" or self._exact.device.type != "cpu":
+            return None
+        with self._lock:
+            if self._snapshot is None or snapshot.generation != self._snapshot.generation:
+                self._coded = self._read(gallery, snapshot)
+                self._snapshot = snapshot
+            if self._memory == "codes" and self._coded is None and len(snapshot):
+                raise GalleryError(
+                    f"{gallery.path} has no short codes, and memory='codes' was asked for: run `python -m engine "
+                    "optimize`, or use memory='auto'"
+                )
+            return self._coded
+
+    def _read(self, gallery: Gallery, snapshot: GallerySnapshot) -> _Coded | None:
+        plan, files = read_plan(gallery.path), ShortCodeFiles(gallery.path)
+        if plan is None or plan.basis is None or (basis := files.read_basis(plan.basis)) is None:
+            return None
+        known = self._known(basis.name)
+        parts: dict[int, ShortCodes] = {}
+        for number, segment in enumerate(snapshot.segments):
+            codes = known[segment.name] if segment.name in known else files.read(segment.name, basis)
+            if codes is not None and len(codes) == len(segment.region_weights):
+                parts[number] = codes
+        without = [number for number in range(len(snapshot.segments)) if number not in parts]
+        order = (*parts, *without)
+        segments = tuple(snapshot.segments[number] for number in order)
+        return _Coded(segments, order, join(list(parts.values())) if parts else None, len(parts))
+
+    def _known(self, basis: str) -> dict[str, ShortCodes]:
+        """The codes held of segments, as parts of what is joined: nothing is read twice."""
+        if self._coded is None or self._coded.codes is None or self._coded.codes.basis.name != basis:
+            return {}
+        segments = self._coded.segments[: self._coded.coded]
+        sizes = [len(segment.region_weights) for segment in segments]
+        return dict(zip((one.name for one in segments), self._coded.codes.split(sizes), strict=True))
+
+
+def _runs(blocks: Sequence[GalleryBlock], coded: _Coded) -> list[CodedRun]:
+    runs = [CodedRun(tuple(blocks[: coded.coded]), coded.codes)]
+    return runs + [CodedRun(tuple(blocks[coded.coded :]), None)] * (len(blocks) > coded.coded)
+
+
+def _report(
+    one: Screened, hits: list[Hit], top_k: int, codes: ShortCodes, rows_left: int, gallery: Gallery, photos: int
+) -> SearchReport:
+    shapes = gallery.meta.shapes
+    row_bytes = 2 * shapes.regions * sum(shapes.level_dims)
+    notes = []
+    if rows_left:
+        notes.append(f"{rows_left} rows have no codes yet: their features were read (`python -m engine optimize`)")
+    if one.fell_through:
+        notes.append("too many photos were left to rescore one by one: all features were scanned")
+    return SearchReport(
+        "features" if one.fell_through else "codes",
+        one.certified,
+        photos,
+        one.survivors,
+        one.rescored,
+        codes.nbytes + (rows_left + one.rescored) * row_bytes,
+        _gap(hits, top_k),
+        "; ".join(notes),
+    )
+
+
+def _gap(hits: Sequence[Hit], top_k: int) -> float | None:
+    return hits[top_k].distance - hits[top_k - 1].distance if len(hits) > top_k else None

@@ -1,0 +1,121 @@
+"""The plan of a gallery's searches: which short codes, and what was measured when they were chosen. No torch here.
+
+It is an entry of the catalogue's table `meta`, as JSON, written by a commit of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engine.catalogue import Catalogue
+from engine.schema import CATALOGUE, next_generation
+
+KEY = "short_codes"
+"""In `meta`."""
+RANDOM_COST = 4.0
+"""A byte of a survivor's features against one of the codes: measured, 100,000 photos on two cores. Rows are read one by
+one, and their distance is float64."""
+MUST_SAVE = 0.5
+"""Codes are kept where a search by them is to cost at most this share of a scan of all features."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One allocation of coordinates, tried on a sample.
+
+    kept: coordinates of each term. photo_bytes: memory of a photo. survivors: mean, of `sample` photos. expected: that
+    carried over to the gallery's size. cost: bytes a search reads, survivors' features at `RANDOM_COST`.
+    """
+
+    kept: tuple[int, ...]
+    photo_bytes: int
+    sample: int
+    survivors: float
+    expected: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """basis: the name of the chosen codes' basis; None where codes don't pay.
+
+    photos: in the gallery when it was made. sketches: whether the sample was searched by sketches; else by photos left
+    out of it. looseness: the share of photos' variance that the kept coordinates leave out, weighted as distances are:
+    photos added later for which it is much larger call for a new plan. evidence: what was tried.
+    """
+
+    basis: str | None
+    photos: int
+    sketches: bool
+    looseness: float
+    evidence: tuple[Measured, ...]
+
+    @property
+    def chosen(self) -> Measured | None:
+        """The evidence of what was chosen."""
+        return min(self.evidence, key=lambda one: one.cost) if self.basis and self.evidence else None
+
+    def __str__(self) -> str:
+        if (best := self.chosen) is None:
+            return f"no short codes: on {self.photos} photos they don't pay; searches read all features"
+        share = best.expected / max(1, self.photos)
+        return (
+            f"{best.photo_bytes} bytes a photo ({sum(best.kept)} coordinates); of {self.photos} photos some "
+            f"{best.expected:.0f} ({share:.1%}) are to be rescored, measured by "
+            f"{'sketches' if self.sketches else 'photos, for want of sketches'}"
+        )
+
+    def to_json(self) -> str:
+        """What `from_json` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Raises KeyError, TypeError or ValueError on anything else."""
+        found = json.loads(text)
+        evidence = tuple(Measured(**one | {"kept": tuple(one["kept"])}) for one in found.pop("evidence"))
+        return cls(**found, evidence=evidence)
+
+
+def choose(evidence: Sequence[Measured], photos: int, row_bytes: int) -> Measured | None:
+    """The cheapest; None where a scan of `photos` rows of so many bytes costs little more."""
+    best = min(evidence, key=lambda one: one.cost, default=None)
+    return best if best is not None and best.cost <= MUST_SAVE * photos * row_bytes else None
+
+
+def expected_survivors(counts: Sequence[tuple[int, float]], photos: int) -> float:
+    """Survivors among `photos`, from those counted in samples of two sizes (photos, survivors), the smaller first.
+
+    A power of the size; its exponent is kept between 0.4 and 1: two points are no law.
+    """
+    (small, few), (large, many) = counts
+    exponent = 1.0
+    if few > 0 and many > 0 and small < large:
+        exponent = min(1.0, max(0.4, _log_ratio(many, few) / _log_ratio(large, small)))
+    found: float = many * (photos / large) ** exponent if large else 0.0
+    return min(found, float(photos))
+
+
+def _log_ratio(one: float, other: float) -> float:
+    return math.log(one / other)
+
+
+def read_plan(gallery: Path) -> Plan | None:
+    """The gallery's plan; None where it has none, or one of another release."""
+    with Catalogue(gallery / CATALOGUE).transaction() as connection:
+        found = connection.execute("SELECT value FROM meta WHERE key = ?", (KEY,)).fetchone()
+    try:
+        return None if found is None else Plan.from_json(found[0])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def write_plan(gallery: Path, plan: Plan) -> None:
+    """Replace the gallery's plan, in one commit. The caller holds the gallery's lock."""
+    with Catalogue(gallery / CATALOGUE).transaction("IMMEDIATE") as connection:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (KEY, plan.to_json()))
+        next_generation(connection)

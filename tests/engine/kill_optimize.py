@@ -1,0 +1,17 @@
+"""A process that makes short codes over and over, to be killed: python kill_optimize.py GALLERY."""
+
+import sys
+
+from engine import optimize as module
+from engine import plan
+from engine.gallery import Gallery
+
+module.ALLOCATIONS = (384,)
+plan.MUST_SAVE = 100.0  # of so few photos, codes would not pay
+gallery = Gallery.open(sys.argv[1])
+while True:
+    for sample in (300, 600):  # another sample, another basis: other files each time
+        module.SAMPLE = sample
+        module.optimize(gallery)
+        sys.stdout.write("made\n")
+        sys.stdout.flush()
