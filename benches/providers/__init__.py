@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from benches.providers import faiss_flat, keops, ours, released, tuned_torch
+from benches.providers import codes, faiss_flat, keops, ours, released, tuned_torch
 from benches.providers.base import Agreement, Provider, Searcher
 
 __all__ = ["PROVIDERS", "Agreement", "Provider", "Searcher"]
@@ -56,6 +56,7 @@ PROVIDERS = (
     _kernels("reference", ("cpu", "cuda"), SLOW_PAIRS),
     _kernels("cpu", ("cpu",)),
     _kernels("triton", ("cuda",)),
+    Provider("codes", codes.Codes, Agreement.EXACT, ("cpu",), needs=codes.needs),
     Provider("engine", ours.Engine, Agreement.EXACT, why_not=partial(ours.why_not, "auto"), needs=ours.engine_needs),
 )
 """In the order of the table."""
