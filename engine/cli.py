@@ -53,7 +53,6 @@ def index(
     if skipped:
         _write_skipped((), skipped)  # now: after hours of work is too late to find that it can't be written
     retriever = Retriever(model, gallery, device, backend)
-    say(f"backend: {retriever.backend}")
     started = time.perf_counter()
     with progress_bar() as progress:
         report = retriever.add(
@@ -68,6 +67,7 @@ def index(
     _show_skipped(report)
     if skipped:
         _write_skipped(report.skipped, skipped)
+    say(f"backend: {retriever.backend}")
     say(f"{gallery}: {len(retriever)} photos, {seconds:.1f} s, {len(report.added) / seconds:.1f} added a second")
     if len(retriever):
         options = f"--gallery {shlex.quote(str(gallery))}" + (f" --model {shlex.quote(str(model))}" if model else "")
@@ -134,6 +134,7 @@ def search(
     elif explain:
         result[0].explain().save(explain)
         say(f"explanation of {result[0].id}: {explain}")
+    say(str(result.report))
 
 
 @app.command(epilog="Example: python -m engine info --gallery my.gallery")
