@@ -56,7 +56,7 @@ def measure(device: torch.device) -> Machine:
     for name in MATRIX_TYPES[device.type]:
         square = torch.rand(side, side, device=device).to(getattr(torch, name))
         matrix[name] = 2 * side**3 / _seconds(partial(torch.mm, square, square), device)
-    return Machine(_name(device), device.type, bandwidth, matrix, _environment())
+    return Machine(device_name(device), device.type, bandwidth, matrix, _environment())
 
 
 def measure_again(before: Machine, device: torch.device) -> Machine:
@@ -86,7 +86,8 @@ def _seconds(function: Callable[[], object], device: torch.device) -> float:
     return min(seconds)
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """The GPU or the processor, and the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     file = Path("/proc/cpuinfo")

@@ -24,7 +24,7 @@ from typing import Annotated
 import torch
 import typer
 
-from benches.machine import _name as name_of
+from benches.machine import device_name
 from engine.retriever import Retriever
 from mlrm.cli import errors_shown, run, say
 from mlrm.features import Features
@@ -143,7 +143,7 @@ def _page(rows: list[list[str]], photos: int, seconds: float) -> str:
     lines = [head, ["---"] * len(head), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     setting = (
-        f"{name_of(torch.device('cpu'))}; shipped model; {photos:,} photos; a drawing of two strokes, top_k = 10; "
+        f"{device_name(torch.device('cpu'))}; shipped model; {photos:,} photos; a drawing of two strokes, top_k = 10; "
         f"{seconds:g} s a row."
     )
     return (

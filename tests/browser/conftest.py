@@ -63,7 +63,7 @@ class Visit:
     complaints: list[str] = field(default_factory=list)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def drawn_gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with drawn `photos`, `sketches` of them, and a `gallery` by the shipped model, with metadata."""
     folder = tmp_path_factory.mktemp("drawn")
@@ -81,7 +81,7 @@ def drawn_gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(drawn_gallery: Path) -> Iterator[Service]:
     """A service of the drawn gallery."""
     command = [sys.executable, "-m", "engine", "serve", "--gallery", str(drawn_gallery / "gallery"), "--port", "0"]
@@ -99,7 +99,7 @@ def service(drawn_gallery: Path) -> Iterator[Service]:
             process.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """The system's Chromium."""
     program = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -114,7 +114,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shots(pytestconfig: pytest.Config) -> Shots:
     """Where screenshots go."""
     folder = Path(pytestconfig.getoption("--screenshots"))

@@ -97,7 +97,7 @@ def test_run_again_it_draws_and_indexes_nothing(
     assert second.accuracy == first.accuracy
 
 
-@pytest.mark.parametrize("at", [("draw photos and sketches", 5), ("index", 9)], ids=["drawing", "indexing"])
+@pytest.mark.parametrize("at", [("draw photos and sketches", 5), ("index", 8)], ids=["drawing", "indexing"])
 def test_interrupted_it_goes_on(
     finished: tuple[Path, DemoReport, Steps], tmp_path: Path, at: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
