@@ -14,7 +14,7 @@ import numpy as np
 from engine.errors import ConfigError, GalleryError
 from engine.exact import ExactSearch, Hit, hits_of, selected
 from engine.gallery import Gallery, GallerySnapshot, SegmentView, Selection
-from engine.plan import read_plan
+from engine.plan import Plan, read_plan
 from engine.short_codes import ShortCodeFiles
 from engine.types import SearchReport
 from kernels.blocks import GalleryBlock
@@ -37,6 +37,7 @@ class Answer:
 class _Coded:
     """A snapshot's segments in the order they are searched: those of `codes` first, then those that have none."""
 
+    plan: Plan
     segments: tuple[SegmentView, ...]
     order: tuple[int, ...]
     codes: ShortCodes | None
@@ -47,7 +48,8 @@ class CertifiedSearch:
     """Searches the snapshots of one gallery; keeps its codes in memory. Safe to share between threads.
 
     exact: what answers where codes don't. memory: "codes": searches are by short codes, and a gallery without them is
-    an error; "features": by a scan of all features; "auto": by codes where the gallery has them.
+    an error; "features": by a scan of all features; "auto": by codes where the gallery has them, unless so many
+    sketches are searched together that one scan for all costs less.
     Raises `ConfigError` for another `memory`, and for "codes" on a GPU, whose search has none yet.
     """
 
@@ -80,6 +82,10 @@ class CertifiedSearch:
         power, coded = gallery.meta.region_weight_power, self._codes(gallery, selection.snapshot)
         if coded is None or coded.codes is None:
             return self._scanned(selection, queries, top_k, power, "")
+        automatic = self._memory == "auto" and max_candidates is None
+        if automatic and not coded.plan.pays_for(len(queries), _row_bytes(gallery)):
+            note = f"{len(queries)} sketches at once: one scan of all features costs less"
+            return self._scanned(selection, queries, top_k, power, note)
         blocks, numbers = selected(self._exact.blocks(selection.snapshot), selection)
         if numbers is not None or not blocks:
             return self._scanned(
@@ -145,7 +151,7 @@ class CertifiedSearch:
         without = [number for number in range(len(snapshot.segments)) if number not in parts]
         order = (*parts, *without)
         segments = tuple(snapshot.segments[number] for number in order)
-        return _Coded(segments, order, join(list(parts.values())) if parts else None, len(parts))
+        return _Coded(plan, segments, order, join(list(parts.values())) if parts else None, len(parts))
 
     def _known(self, basis: str) -> dict[str, ShortCodes]:
         """The codes held of segments, as parts of what is joined: nothing is read twice."""
@@ -164,8 +170,6 @@ def _runs(blocks: Sequence[GalleryBlock], coded: _Coded) -> list[CodedRun]:
 def _report(
     one: Screened, hits: list[Hit], top_k: int, codes: ShortCodes, rows_left: int, gallery: Gallery, photos: int
 ) -> SearchReport:
-    shapes = gallery.meta.shapes
-    row_bytes = 2 * shapes.regions * sum(shapes.level_dims)
     notes = []
     if rows_left:
         notes.append(f"{rows_left} rows have no codes yet: their features were read (`python -m engine optimize`)")
@@ -177,10 +181,16 @@ def _report(
         photos,
         one.survivors,
         one.rescored,
-        codes.nbytes + (rows_left + one.rescored) * row_bytes,
+        codes.nbytes + (rows_left + one.rescored) * _row_bytes(gallery),
         _gap(hits, top_k),
         "; ".join(notes),
     )
+
+
+def _row_bytes(gallery: Gallery) -> int:
+    """Of a photo's features."""
+    shapes = gallery.meta.shapes
+    return 2 * shapes.regions * sum(shapes.level_dims)
 
 
 def _gap(hits: Sequence[Hit], top_k: int) -> float | None:

@@ -59,6 +59,10 @@ class Plan:
         """The evidence of what was chosen."""
         return min(self.evidence, key=lambda one: one.cost) if self.basis and self.evidence else None
 
+    def pays_for(self, queries: int, row_bytes: int) -> bool:
+        """Whether so many sketches at once are to cost less by codes, each alone, than by one scan for all of them."""
+        return (best := self.chosen) is not None and queries * best.cost <= self.photos * row_bytes
+
     def __str__(self) -> str:
         if (best := self.chosen) is None:
             return f"no short codes: on {self.photos} photos they don't pay; searches read all features"

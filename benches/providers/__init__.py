@@ -10,6 +10,8 @@ from benches.providers.base import Agreement, Provider, Searcher
 __all__ = ["PROVIDERS", "Agreement", "Provider", "Searcher"]
 
 SLOW_PAIRS = 2_000_000
+CODES_PAIRS = 200_000
+"""Codes are for few sketches at once: each is screened alone."""
 
 
 def _tuned(name: str, dtype: torch.dtype, devices: tuple[str, ...] = ("cpu", "cuda")) -> Provider:
@@ -56,7 +58,7 @@ PROVIDERS = (
     _kernels("reference", ("cpu", "cuda"), SLOW_PAIRS),
     _kernels("cpu", ("cpu",)),
     _kernels("triton", ("cuda",)),
-    Provider("codes", codes.Codes, Agreement.EXACT, ("cpu",), needs=codes.needs),
+    Provider("codes", codes.Codes, Agreement.EXACT, ("cpu",), needs=codes.needs, most_pairs=CODES_PAIRS),
     Provider("engine", ours.Engine, Agreement.EXACT, why_not=partial(ours.why_not, "auto"), needs=ours.engine_needs),
 )
 """In the order of the table."""

@@ -85,8 +85,13 @@ def brute_force(
 
 
 def everything(gallery: Gallery, search: CertifiedSearch, sketches: Features, **options: object) -> list[Answer]:
-    return search(gallery, gallery.select(None), sketches, TOP_K, **options)  # type: ignore[arg-type]
+    """Each sketch alone, so that "auto" takes the codes."""
+    selection = gallery.select(None)
+    alone = (search(gallery, selection, sketches[i : i + 1], TOP_K, **options) for i in range(len(sketches)))  # type: ignore[arg-type]
+    return [answer for answers in alone for answer in answers]
 
 
 def filtered(gallery: Gallery, search: CertifiedSearch, sketches: Features, where: dict[str, object]) -> list[Answer]:
-    return search(gallery, gallery.select(Filter.parse(where, None)), sketches, TOP_K)
+    """As `everything`, of the photos that pass a filter."""
+    selection = gallery.select(Filter.parse(where, None))
+    return [search(gallery, selection, sketches[i : i + 1], TOP_K)[0] for i in range(len(sketches))]

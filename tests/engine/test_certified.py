@@ -144,6 +144,17 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
 
+def test_many_sketches_at_once_are_scanned_for_together(gallery: Gallery, sketches: Features, truth: Truth) -> None:
+    """Unless codes were asked for, or the work was to be bounded."""
+    selection, many = gallery.select(None), Features.cat([sketches] * 20)
+    found = searcher()(gallery, selection, many, TOP_K)
+    assert {one.report.read for one in found} == {"features"}
+    assert found[0].report.note == f"{len(many)} sketches at once: one scan of all features costs less"
+    assert ranking(found) == truth * 20
+    assert "codes" in {one.report.read for one in searcher("codes")(gallery, selection, many, TOP_K)}
+    assert "codes" in {one.report.read for one in searcher()(gallery, selection, many, TOP_K, max_candidates=PHOTOS)}
+
+
 @pytest.mark.parametrize("change", [spoil, truncate, Path.unlink])
 @pytest.mark.parametrize("which", ["basis-*", "[!b]*"])
 def test_damaged_codes_are_not_used(
