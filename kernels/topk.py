@@ -100,15 +100,15 @@ def _rescored(
     power: int,
 ) -> Tensor:
     """Canonical distances of the candidates, [Q, K]; infinity for those that k others keep from the answer."""
-    distance = torch.full(rows.shape, torch.inf, dtype=torch.float64, device=rows.device)
     owner = torch.arange(len(rows), device=rows.device)[:, None].expand_as(rows)
     first = chosen.rescore_pairs(query, owner[:, :k].flatten(), blocks, rows[:, :k].flatten(), power)
-    distance[:, :k] = first.view(len(rows), -1)
+    first = first.view(len(rows), -1)
     # With sharp bounds few of the spare ones are left.
-    open_ = lower.double() <= distance[:, :k].amax(1, keepdim=True)
-    open_[:, :k] = False
-    distance[open_] = chosen.rescore_pairs(query, owner[open_], blocks, rows[open_], power)
-    return distance
+    open_ = lower[:, k:].double() <= first.amax(1, keepdim=True)
+    others = torch.full(open_.shape, torch.inf, dtype=torch.float64, device=rows.device)
+    if open_.any():
+        others[open_] = chosen.rescore_pairs(query, owner[:, k:][open_], blocks, rows[:, k:][open_], power)
+    return torch.cat((first, others), 1)
 
 
 def spare(k: int) -> int:

@@ -1,6 +1,6 @@
 """The integer matrix product on Intel's matrix units: AMX, 16,384 multiply-adds an instruction, 8 times VNNI's rate.
 
-So much faster than memory that queries are read as two 8-bit limbs: their rounding, unlike the rows', costs no bytes.
+A tile that straddles cache lines is loaded at a third of the speed, so codes and queries begin at one.
 """
 
 import ctypes
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, cast
 
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
@@ -18,11 +19,12 @@ from kernels.cpu.vnni import REGISTERS, TILE_ROWS, host_features
 TILE_QUERIES = 16
 STEPS = 16
 """Steps of 4 channels that one instruction adds up."""
-LIMBS = 2
-"""A query's 16-bit code is 128 * limb 0 + limb 1."""
 QUERY_TILE, ROW_TILE = 6, 7
-"""Of the unit's eight tiles; the first six are the sums of two limbs and three times 16 rows."""
+"""Of the unit's eight tiles; the first six are the sums of twice 16 queries and three times 16 rows."""
 ROW_BYTES = 64
+CONFIGURATION = np.zeros(64, np.uint8)
+"""What `configure` takes (Intel SDM, "Tile configuration"): palette 1, of eight tiles of 16 rows of 64 bytes."""
+CONFIGURATION[0], CONFIGURATION[16:32:2], CONFIGURATION[48:56] = 1, ROW_BYTES, TILE_QUERIES
 
 
 @cache
@@ -68,23 +70,26 @@ def _release(typing_context: Any) -> tuple[Any, Callable[..., Any]]:
     return types.void(), generate
 
 
-def _multiply(typing_context: Any, codes: Any, queries: Any, blocks: Any, out: Any) -> tuple[Any, Callable[..., Any]]:
-    """out[limb, q, g] = sum over blocks and their channels of queries * codes, exact in 32 bits.
+def _multiply(
+    typing_context: Any, codes: Any, queries: Any, apart: Any, blocks: Any, out: Any, groups: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """out[g, q, n] = sum over blocks and their channels of queries * codes, exact in 32 bits.
 
-    Addresses of: codes uint8 [STEPS * blocks, TILE_ROWS, 4], queries int8 [blocks, LIMBS, TILE_QUERIES, ROW_BYTES], out
-    int32 [LIMBS, TILE_QUERIES, TILE_ROWS]. As many queries are computed as the tiles are configured for.
+    Addresses of: codes uint8 [STEPS * blocks, TILE_ROWS, 4]; queries int8 [blocks, TILE_QUERIES, ROW_BYTES], the second
+    group `apart` bytes behind the first; out int32 [groups, TILE_QUERIES, TILE_ROWS]. groups: 1 or 2, a literal. As
+    many queries of a group are computed as the tiles are configured for.
     """
     byte, wide = ir.IntType(8), ir.IntType(64)
     pointer = byte.as_pointer()
+    sums = range(groups.literal_value * REGISTERS)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        codes, queries, blocks, out = arguments
+        codes, queries, apart, blocks, out, _ = arguments
 
         def move(name: str, tile: int, address: Any, stride: int) -> None:
             place = builder.inttoptr(address, pointer)
             _call(builder, name, [byte, pointer, wide], [byte(tile), place, wide(stride)])
 
-        sums = range(LIMBS * REGISTERS)
         for tile in sums:
             _call(builder, "tilezero", [byte], [byte(tile)])
         before = builder.block
@@ -95,11 +100,11 @@ def _multiply(typing_context: Any, codes: Any, queries: Any, blocks: Any, out: A
         builder.position_at_end(loop)
         block = builder.phi(wide)
         here = builder.add(codes, builder.mul(block, wide(STEPS * TILE_ROWS * 4)))
-        there = builder.add(queries, builder.mul(block, wide(LIMBS * TILE_QUERIES * ROW_BYTES)))
+        there = builder.add(queries, builder.mul(block, wide(TILE_QUERIES * ROW_BYTES)))
         for tile in sums:
-            limb, column = divmod(tile, REGISTERS)
+            group, column = divmod(tile, REGISTERS)
             if column == 0:
-                move("tileloadd64", QUERY_TILE, builder.add(there, wide(limb * TILE_QUERIES * ROW_BYTES)), ROW_BYTES)
+                move("tileloadd64", QUERY_TILE, builder.add(there, apart) if group else there, ROW_BYTES)
             move("tileloadd64", ROW_TILE, builder.add(here, wide(column * ROW_BYTES)), TILE_ROWS * 4)
             _call(builder, "tdpbsud", [byte] * 3, [byte(tile), byte(QUERY_TILE), byte(ROW_TILE)])
         following = builder.add(block, wide(1))
@@ -109,14 +114,14 @@ def _multiply(typing_context: Any, codes: Any, queries: Any, blocks: Any, out: A
 
         builder.position_at_end(done)
         for tile in sums:
-            limb, column = divmod(tile, REGISTERS)
-            place = builder.add(out, wide(limb * TILE_QUERIES * TILE_ROWS * 4 + column * ROW_BYTES))
+            group, column = divmod(tile, REGISTERS)
+            place = builder.add(out, wide(group * TILE_QUERIES * TILE_ROWS * 4 + column * ROW_BYTES))
             move("tilestored64", tile, place, TILE_ROWS * 4)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.int64, types.int64), generate
+    return types.void(types.int64, types.int64, types.int64, types.int64, types.int64, groups), generate
 
 
 configure = cast(Callable[[int], None], intrinsic(_configure))
 release = cast(Callable[[], None], intrinsic(_release))
-multiply = cast(Callable[[int, int, int, int], None], intrinsic(_multiply))
+multiply = cast(Callable[[int, int, int, int, int, int], None], intrinsic(prefer_literal=True)(_multiply))

@@ -16,61 +16,48 @@ from kernels.bounds import FLOAT32_ROUNDOFF
 from kernels.cpu.direct import Slack, lowered
 from kernels.cpu.jit import part
 from kernels.cpu.packed import ERROR, LEVEL_WEIGHT, NORM, REGION_WEIGHT, SCALE, SQUARE
+from kernels.cpu.vnni import TILE_ROWS
 
-CANCELLED = np.float32(48 * FLOAT32_ROUNDOFF)
-"""Float32 rounding of |x|^2 + |y|^2 - 2 s n - 2 slack, in units of |x|^2 + |y|^2.
+KEPT = np.float32(1 - 32 * FLOAT32_ROUNDOFF)
+"""What is left of |x|^2 + |y|^2 when the float32 rounding of |x|^2 + |y|^2 - 2 s n - 2 slack is taken off.
 
-e <= |x| (a code never moves a value further than 0 would), so |x^| <= 2|x|, 2 s n <= 4 (|x|^2 + |y|^2), and 2 slack <=
-3 of these units. Of two limbs, x^ = s (128 h + l), |s l| <= 64 s sqrt(C) <= |x| for C <= `packed.WIDEST`, since |x| is
-at least its largest value, 16,319 s: so 2 s <128 h, y^> / s_y is at most 6 units and that of l 2.
-Roundings: the squares 1 u and their sum 1 u; the two limbs' conversions 6 + 2, their sum 4 (or one limb's conversion,
-4); scales and product 2 u of 4; the two subtractions of at most 5 and 8 units: 1 + 1 + 12 + 8 + 5 + 8 = 35, and slack's
-own is in its errors' 2^-20. The rest covers u^2.
+In units of |x|^2 + |y|^2: e <= |x| (a code never moves a value further than 0 would), so |x^| <= 2|x|, 2 s n <= 4 and
+2 slack <= 3. Roundings: the squares 1 u and their sum 1 u; n's conversion and the two products of s 3 u of 4; the
+subtractions of at most 5 and 8 units: 1 + 1 + 12 + 5 + 8 = 27, and slack's own is in its errors' 2^-20. The rest covers
+u^2 and the product with this.
 """
 VANISHED = np.float32(2.0**-96)
-"""More than what falls below float32's normal range can take from a square: s n has n < 2^34 times 2^-126."""
+"""More than what falls below float32's normal range can take from a square: s n has n < 2^31 times 2^-126."""
 
 
 @part
 def add_term(
-    products: NDArray[np.float32],
+    dots: NDArray[np.int32],
+    start: np.int32,
     query: NDArray[np.float32],
     rows: NDArray[np.float32],
     power: int,
     total: NDArray[np.float32],
 ) -> None:
-    """Add a lower bound of w |x - y| for one query, region and level and a tile of rows, from n as float32."""
+    """Add a lower bound of w |x - y| for one query, region and level and a tile of rows, n = dots + start."""
     half, two, zero = np.float32(0.5), np.float32(2), np.float32(0)
     scale, square, error = two * query[SCALE], query[SQUARE], two * query[ERROR]
     reach = two * query[NORM] + error
-    for i in range(len(total)):
-        squares = square + rows[SQUARE, i]
-        apart = squares - (scale * rows[SCALE, i]) * products[i]
+    own_region, own_level = half * query[REGION_WEIGHT], half * query[LEVEL_WEIGHT]
+    for i in range(TILE_ROWS):
+        apart = KEPT * (square + rows[SQUARE, i]) - VANISHED
+        # Numba adds integers of 32 bits in 64.
+        apart -= (scale * rows[SCALE, i]) * np.float32(np.int32(dots[i] + start))
         apart -= reach * rows[ERROR, i] + rows[NORM, i] * error
-        apart -= CANCELLED * squares + VANISHED
-        # What overflowed, NaN included, bounds nothing.
-        near = np.sqrt(apart if apart > zero else zero) if apart < np.float32(np.inf) else zero
-        region = (query[REGION_WEIGHT] + rows[REGION_WEIGHT, i]) * half
-        level = (query[LEVEL_WEIGHT] + rows[LEVEL_WEIGHT, i]) * half
+        near = np.sqrt(apart if apart > zero else zero)
+        region = own_region + half * rows[REGION_WEIGHT, i]
+        level = own_level + half * rows[LEVEL_WEIGHT, i]
         total[i] += level * (region * region if power == 2 else region) * near
 
 
 @part
-def finish(
-    parts: NDArray[np.float32],
-    bounds: NDArray[np.float32],
-    queries: tuple[int, int],
-    rows: tuple[int, int],
-    given_up: Slack,
-) -> None:
-    """Lower the levels' sums in parts [L, Q, N] by their rounding, and add them up in bounds [Q, N], within ranges."""
-    for q in range(queries[0], queries[1]):
-        bounds[q, rows[0] : rows[1]] = 0
-        for level in range(len(parts)):
-            for g in range(rows[0], rows[1]):
-                bound = lowered(parts[level, q, g], given_up)
-                parts[level, q, g] = bound
-                bounds[q, g] += bound
-        for g in range(rows[0], rows[1]):
-            # L additions round: 2^-20 covers 16 levels.
-            bounds[q, g] *= np.float32(1 - 2.0**-20)
+def lower(totals: NDArray[np.float32], given_up: Slack) -> None:
+    """Take from sums [Q, N] what float32 arithmetic may have added; what overflowed, NaN included, bounds nothing."""
+    for q in range(len(totals)):
+        for g in range(totals.shape[1]):
+            totals[q, g] = lowered(totals[q, g], given_up)

@@ -8,8 +8,6 @@ from kernels.cpu.rows import load
 
 LEVELS = 127
 """8-bit codes are -127 to 127."""
-TWO_LIMBS = 127 * 128 + 63
-"""16-bit codes are at most this, so that 128 * limb 0 + limb 1 has limbs of 8 bits: -127 to 127 and -64 to 63."""
 MAGNITUDE = np.int64(2**63 - 1)
 """All bits of a float64 but its sign."""
 SMALLEST = 2.0**-120
@@ -18,11 +16,10 @@ SMALLEST = 2.0**-120
 
 @part
 def encode(
-    stored: NDArray[np.generic], address: int, centre: NDArray[np.float32], largest_code: int, codes: NDArray[np.int16]
+    stored: NDArray[np.generic], address: int, centre: NDArray[np.float32], codes: NDArray[np.int8]
 ) -> tuple[np.float32, np.float32, np.float32, np.float32]:
-    """Write the codes of the vector at `address`, measured from `centre` float32 [C], into `codes` int16 [C].
+    """Write the codes of the vector at `address`, measured from `centre` float32 [C], into `codes` int8 [C].
 
-    largest_code: `LEVELS` or `TWO_LIMBS`.
     Returns float32 (scale, |x|^2, |x|, error), none but |x|^2 below float32's normal range. The error is rounded up: it
     covers its own float64 arithmetic, and 2^-20 more for what a float32 bound does with it and with |x|.
     """
@@ -35,7 +32,7 @@ def encode(
     for c in range(channels):
         top[0] = max(top[0], bits[c] & MAGNITUDE)
     largest = top.view(np.float64)[0]
-    scale = np.float32(largest / largest_code)
+    scale = np.float32(largest / LEVELS)
     # A scale that isn't a normal number leaves codes 0 and all of x in the residual.
     usable = scale >= SMALLEST and scale < np.inf
     inverse = 1 / np.float64(scale) if usable else 0.0
@@ -44,7 +41,7 @@ def encode(
     for c in range(channels):
         x = values[c]
         code = np.rint(x * inverse)
-        codes[c] = np.int16(code)
+        codes[c] = np.int8(code)
         residual = x - code * step
         square += x * x
         lost += residual * residual

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.blocks import GalleryBlock
@@ -11,9 +12,9 @@ from kernels.cpu import amx, vnni
 from kernels.cpu.direct import lower_bounds
 from kernels.cpu.packed import Packed, affordable, is_packed, packable, packed
 from kernels.cpu.packed_queries import PackedQueries, pack_queries
-from kernels.cpu.refine import smallest_refined
 from kernels.cpu.rows import held_in_float32
-from kernels.cpu.screen import Rough, limbs, screen
+from kernels.cpu.screen import screen
+from kernels.cpu.smallest import smallest
 from kernels.reference import FeatureTensors, RegionFeatures
 
 MANY = 4
@@ -21,15 +22,13 @@ MANY = 4
 PAYS = 32
 """After this many queries in groups, and from a group of as many on, the rows are packed as codes, which takes about as
 long as they took. A packed block is screened for any number of queries: that reads half the bytes."""
-SHARP = np.empty((0, 0, 0), np.float32)
-"""`Rough.parts` of bounds that are sharp."""
-SPARSE = 16
-"""Where more than one row in this many is wanted, 8 bits leave most rows in doubt, and all are computed in float32.
-With two limbs of queries that begins at four times as many."""
+SPARSE = 4
+"""Where more than one row in this many is wanted, 8 bits leave too many rows in doubt, and float32 differences are
+taken of all."""
 SPARE = 2
-"""So many times as many rows are kept where bounds from codes aren't made sharper: the few in doubt are among them."""
-MATRIX_VALUES = 1 << 24
-"""Bounds held at a time: 64 MB. More queries than fit come in groups."""
+"""So many times as many bounds from codes are kept: the few rows in doubt are among them."""
+MATRIX_VALUES = 1 << 25
+"""Bounds held at a time: 128 MB. More queries than fit come in groups."""
 
 
 def smallest_bounds(
@@ -40,21 +39,18 @@ def smallest_bounds(
     Float32 and rows int64 [Q, K], ascending; rows are numbered over all blocks, one block after the other.
     """
     queries, total = len(query.region_weights), sum(len(block) for block in blocks)
-    sparse = vnni.available() and count * SPARSE <= total * limbs() ** 2
+    sparse = vnni.available() and count * SPARSE <= total
     codes = _codes(blocks, [sparse and packable(block) and _worth_packing(block, queries) for block in blocks])
-    # The screen keeps a bound for each level too.
-    values = max(1, total * (1 + len(query.levels) if any(codes) else 1))
-    group = max(amx.TILE_QUERIES, MATRIX_VALUES // values // amx.TILE_QUERIES * amx.TILE_QUERIES)
-    if any(codes) and limbs() > 1:
+    if any(codes):
         count = min(sum(block.live_count for block in blocks), SPARE * count)
-    bounds = torch.empty((queries, count))
+    group = max(amx.TILE_QUERIES, MATRIX_VALUES // max(1, total) // amx.TILE_QUERIES * amx.TILE_QUERIES)
+    lower = torch.empty((queries, count))
     rows = torch.empty((queries, count), dtype=torch.int64)
     for start in range(0, queries, group):
         part = query if queries <= group else GalleryBlock.of(_rows(query, start, start + group))
-        roughs = _roughs(part, blocks, codes, region_weight_power)
-        found, where = smallest_refined(part, blocks, roughs, count, region_weight_power)
-        bounds[start : start + group], rows[start : start + group] = torch.from_numpy(found), torch.from_numpy(where)
-    return bounds, rows
+        found, where = smallest(_bounds(part, blocks, codes, region_weight_power), count)
+        lower[start : start + group], rows[start : start + group] = torch.from_numpy(found), torch.from_numpy(where)
+    return lower, rows
 
 
 def _codes(blocks: Sequence[GalleryBlock], wanted: Sequence[bool]) -> list[Packed | None]:
@@ -67,22 +63,22 @@ def _rows(features: RegionFeatures, start: int, stop: int) -> FeatureTensors:
     return FeatureTensors.of(features, lambda values: values[start:stop])
 
 
-def _roughs(
+def _bounds(
     query: RegionFeatures, blocks: Sequence[GalleryBlock], codes: Sequence[Packed | None], region_weight_power: int
-) -> list[Rough]:
-    """Bounds of every block's rows, by its codes where it has some; infinity for dead rows."""
+) -> NDArray[np.float32]:
+    """Bounds of every block's rows side by side, by its codes where it has some; infinity for dead rows."""
     ours, by_centre, result = held_in_float32(query), dict[int, PackedQueries](), []
     for block, rows in zip(blocks, codes, strict=True):
         if rows is None:
-            rough = Rough(lower_bounds(query, block, region_weight_power).numpy(), SHARP)
+            bounds = lower_bounds(query, block, region_weight_power).numpy()
         else:
             if id(rows.centre) not in by_centre:
-                by_centre[id(rows.centre)] = pack_queries(ours, rows.centre, limbs())
-            rough = screen(query, by_centre[id(rows.centre)], block, rows, region_weight_power)
+                by_centre[id(rows.centre)] = pack_queries(ours, rows.centre, amx.available())
+            bounds = screen(query, by_centre[id(rows.centre)], block, rows, region_weight_power)
         if block.live is not None:
-            rough.bounds[:, ~block.live.numpy()] = np.inf
-        result.append(rough)
-    return result
+            bounds[:, ~block.live.numpy()] = np.inf
+        result.append(bounds)
+    return result[0] if len(result) == 1 else np.concatenate(result, 1)
 
 
 def _worth_packing(block: GalleryBlock, queries: int) -> bool:

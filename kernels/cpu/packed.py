@@ -4,7 +4,6 @@ Costs one byte a value, half of float16 storage again, and 24 bytes for each row
 us a row of 10,368 values on two cores, as long as 45 single queries without it.
 """
 
-import math
 import os
 import threading
 import weakref
@@ -15,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.blocks import GalleryBlock
+from kernels.cpu import aligned
 from kernels.cpu.amx import STEPS
-from kernels.cpu.codes import LEVELS, encode
+from kernels.cpu.codes import encode
 from kernels.cpu.jit import any_order
 from kernels.cpu.rows import Rows, held
 from kernels.cpu.threads import over
@@ -119,11 +119,9 @@ def _pack(block: GalleryBlock, centre: NDArray[np.float32] | None) -> Packed:
     channels = [level.shape[2] for level in block.levels] * block.region_weights.shape[1]
     steps = np.concatenate(([0], np.cumsum([-(-width // 4) for width in channels]))).astype(np.int64)
     tiles = -(-len(block) // TILE_ROWS)
-    shape = (tiles, int(steps[-1]), TILE_ROWS, 4)
-    size = math.prod(shape)
     result = Packed(
-        np.empty(size + STEPS * TILE_ROWS * 4, np.uint8)[:size].reshape(shape),
-        np.zeros((tiles, len(channels), 6, TILE_ROWS), np.float32),
+        aligned.zeros((tiles, int(steps[-1]), TILE_ROWS, 4), np.uint8, beyond=STEPS * TILE_ROWS * 4),
+        aligned.zeros((tiles, len(channels), 6, TILE_ROWS), np.float32),
         steps,
         mean_of_sample(block) if centre is None else centre,
     )
@@ -137,7 +135,7 @@ def _pack_tiles(gallery: Rows, first: int, last: int, packed: Packed) -> None:
     """Fill tiles first to last."""
     rows, regions = gallery.region_weights.shape
     levels, value = len(gallery.base), gallery.stored.itemsize
-    codes = np.empty(packed.centre.shape[1], np.int16)
+    codes = np.empty(packed.centre.shape[1], np.int8)
     for tile in range(first, last):
         packed.codes[tile] = 128
         for i in range(min(TILE_ROWS, rows - tile * TILE_ROWS)):
@@ -149,7 +147,7 @@ def _pack_tiles(gallery: Rows, first: int, last: int, packed: Packed) -> None:
                     side = packed.sides[tile, term]
                     o_row = gallery.base[level] + (g * gallery.row[level] + r * gallery.region[level]) * value
                     side[SCALE, i], side[SQUARE, i], side[NORM, i], side[ERROR, i] = encode(
-                        gallery.stored, o_row, packed.centre[term], LEVELS, codes[:channels]
+                        gallery.stored, o_row, packed.centre[term], codes[:channels]
                     )
                     side[REGION_WEIGHT, i] = gallery.region_weights[g, r]
                     side[LEVEL_WEIGHT, i] = gallery.level_weights[g, r, level]

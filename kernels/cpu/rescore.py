@@ -9,14 +9,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.blocks import GalleryBlock
+from kernels.cpu.aligned import scratch
 from kernels.cpu.jit import kernel
 from kernels.cpu.lanes import squared_distance
-from kernels.cpu.rows import Held, Rows, held, load
+from kernels.cpu.rows import CACHE_LINE, Held, Rows, fetch, held, load
 from kernels.cpu.threads import over
 from kernels.reference import LANES, RegionFeatures
 
-RUN_PAIRS = 64
-"""Pairs that a thread takes at a time: some 100 us."""
+FEWEST_PAIRS, MOST_PAIRS = 64, 4096
+"""That a thread takes at a time: what is converted or near is shared within such a run, 0.1 to 8 ms of work."""
+RUNS = 16
+"""Into so many the pairs are divided, within those limits."""
+SHARED = 4
+"""From so many pairs a gallery row on, rows are what is converted once, and queries, in float32, what is streamed."""
+CHUNK = 256
+"""Queries that are streamed together: those of one region and level stay in the second cache, 1.7 MB at 1664 channels.
+"""
 
 
 def rescore_pairs(
@@ -24,8 +32,7 @@ def rescore_pairs(
 ) -> Tensor:
     """`canonical_distance` of P pairs, query `owner[i]` and row `rows[i]`, both int64 [P]: float64 [P], the same bits.
 
-    rows are numbers over all blocks, one block after the other. A thread computes a pair at a time, in the scratch of
-    one vector. Raises `IndexError` for a row that no block holds.
+    rows are numbers over all blocks, one block after the other. Raises `IndexError` for a row that no block holds.
     """
     total = sum(len(block) for block in blocks)
     if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < total:
@@ -46,67 +53,77 @@ def rescore_pairs(
 
 def _of_pairs(query: Held, owner: Tensor, block: GalleryBlock, rows: Tensor, region_weight_power: int) -> Tensor:
     """Canonical distances float64 [P] of query `owner[i]` to row `rows[i]` of one block."""
-    gallery, owners, numbers = held(block), owner.contiguous().numpy(), rows.contiguous().numpy()
-    weights = Weights(*query.wide_weights, *gallery.wide_weights)
+    gallery, owners, numbers = held(block), owner.numpy(), rows.numpy()
+    shared = len(numbers) >= SHARED * len(np.unique(numbers))
+    # A distance has the same bits either way round.
+    kept, streamed = (gallery, query) if shared else (query, gallery)
+    order = np.lexsort((numbers, owners // CHUNK) if shared else (numbers, owners))
+    first, second = (numbers[order], owners[order]) if shared else (owners[order], numbers[order])
+    weights = Weights(*kept.wide_weights, *streamed.wide_weights)
     distance = np.empty(len(rows), np.float64)
 
     def run(start: int, stop: int) -> None:
         part = slice(start, stop)
-        _sum_terms(query.rows, gallery.rows, weights, region_weight_power, owners[part], numbers[part], distance[part])
+        distance[order[part]] = _sum_terms(
+            kept.rows, streamed.rows, weights, region_weight_power, first[part], second[part]
+        )
 
-    over(len(rows), RUN_PAIRS, run)
+    over(len(rows), min(MOST_PAIRS, max(FEWEST_PAIRS, len(rows) // RUNS)), run)
     return torch.from_numpy(distance)
 
 
 class Weights(NamedTuple):
-    """Of queries and rows, float64: region weights [N, R] and level weights [N, R, L]."""
+    """Of both sides, float64: region weights [N, R] and level weights [N, R, L]."""
 
-    query_region: NDArray[np.float64]
-    query_level: NDArray[np.float64]
+    kept_region: NDArray[np.float64]
+    kept_level: NDArray[np.float64]
     region: NDArray[np.float64]
     level: NDArray[np.float64]
 
 
 @kernel
 def _sum_terms(
-    query: Rows,
-    gallery: Rows,
+    kept: Rows,
+    streamed: Rows,
     weights: Weights,
     power: int,
-    owners: NDArray[np.int64],
-    numbers: NDArray[np.int64],
-    distance: NDArray[np.float64],
-) -> None:
-    """distance[i] of query owners[i] and row numbers[i], with the operations of `canonical_distance` in their order."""
-    width, value = query.stored.itemsize, gallery.stored.itemsize
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Distances of kept rows first[i] and streamed rows second[i], with the operations of `canonical_distance`.
+
+    Equal numbers in `first` follow one another: such a row's vector is converted once, and stays in the first cache.
+    """
+    width, value = kept.stored.itemsize, streamed.stored.itemsize
     regions, levels = weights.level.shape[1:]
-    widest = gallery.channels.max()
-    tail = np.empty(LANES, np.float64)
-    # Pairs of one query follow one another, so its values are converted once for all of them.
-    values = np.empty((regions, levels, widest), np.float64)
-    current = -1
-    for i in range(len(numbers)):
-        q, g = owners[i], numbers[i]
-        if q != current:
-            current = q
-            for r in range(regions):
-                for level in range(levels):
-                    o_query = query.base[level] + (q * query.row[level] + r * query.region[level]) * width
-                    for c in range(gallery.channels[level]):
-                        values[r, level, c] = load(query.stored, o_query, c)
-        total = 0.0
-        for r in range(regions):
-            region = (weights.query_region[q, r] + weights.region[g, r]) / 2
-            for level in range(levels):
-                vector = values[r, level]
-                o_row = gallery.base[level] + (g * gallery.row[level] + r * gallery.region[level]) * value
-                channels = gallery.channels[level]
-                whole = channels // LANES
+    total, tail = np.zeros(len(first), np.float64), np.zeros(LANES, np.float64)
+    vector = scratch(total, streamed.channels.max())
+    for r in range(regions):
+        for level in range(levels):
+            channels = streamed.channels[level]
+            whole, current, o_kept = channels // LANES, -1, 0
+            tail[:] = 0
+            for i in range(len(first)):
+                a, b = first[i], second[i]
+                if a != current:
+                    current = a
+                    o_kept = kept.base[level] + (a * kept.row[level] + r * kept.region[level]) * width
+                    for c in range(channels):
+                        vector[c] = load(kept.stored, o_kept, c)
+                o_row = streamed.base[level] + (b * streamed.row[level] + r * streamed.region[level]) * value
+                if i + 1 < len(first):
+                    ahead = o_row + (second[i + 1] - b) * streamed.row[level] * value
+                    for line in range(0, channels * value, CACHE_LINE):
+                        fetch(ahead + line)
+                    if first[i + 1] != a:
+                        ahead = o_kept + (first[i + 1] - a) * kept.row[level] * width
+                        for line in range(0, channels * width, CACHE_LINE):
+                            fetch(ahead + line)
                 for c in range(whole * LANES, channels):
-                    difference = vector[c] - np.float64(load(gallery.stored, o_row, c))
+                    difference = vector[c] - np.float64(load(streamed.stored, o_row, c))
                     tail[c - whole * LANES] = difference * difference
-                tail[channels - whole * LANES :] = 0
-                square = squared_distance(vector, vector.ctypes.data, gallery.stored, o_row, whole, tail.ctypes.data)
-                mean = (weights.query_level[q, r, level] + weights.level[g, r, level]) / 2
-                total += mean * (region * region if power == 2 else region) * np.sqrt(square)
-        distance[i] = total
+                square = squared_distance(vector, vector.ctypes.data, streamed.stored, o_row, whole, tail.ctypes.data)
+                region = (weights.kept_region[a, r] + weights.region[b, r]) / 2
+                mean = (weights.kept_level[a, r, level] + weights.level[b, r, level]) / 2
+                total[i] += mean * (region * region if power == 2 else region) * np.sqrt(square)
+    return total

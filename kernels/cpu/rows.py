@@ -78,6 +78,8 @@ def held(features: RegionFeatures) -> Held:
 
 def held_in_float32(features: RegionFeatures) -> Held:
     """As `held`, the levels in float32."""
+    if all(level.dtype == torch.float32 for level in features.levels):
+        return held(features)
     if isinstance(features, GalleryBlock):
         return features.derived("cpu.rows_in_float32", lambda: Held(features, as_float32=True))
     return Held(features, as_float32=True)

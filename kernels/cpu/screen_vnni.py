@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.cpu.bound import add_term, finish
+from kernels.cpu.aligned import scratch
+from kernels.cpu.bound import add_term, lower
 from kernels.cpu.direct import Slack
 from kernels.cpu.jit import any_order
 from kernels.cpu.packed import Packed
@@ -20,26 +21,21 @@ def fill(
     first: int,
     last: int,
     bounds: NDArray[np.float32],
-    parts: NDArray[np.float32],
 ) -> None:
-    """Fill the columns of bounds [Q, N] and parts [L, Q, N] that tiles first to last hold."""
-    levels, count, size = parts.shape
-    terms = len(rows.centre)
-    filled = queries.start.shape[2]
-    dots = np.empty((TILE_QUERIES, TILE_ROWS), np.int32)
-    products = np.empty(TILE_ROWS, np.float32)
+    """Fill the columns of bounds [Q, N filled up] that tiles first to last hold."""
+    count, terms = len(bounds), len(rows.centre)
+    filled = queries.start.shape[1]
+    dots = scratch(queries.start, TILE_QUERIES * TILE_ROWS).reshape(TILE_QUERIES, TILE_ROWS)
     o_dots = dots.ctypes.data
     o_queries, o_start, o_codes = queries.codes.ctypes.data, queries.start.ctypes.data, rows.codes.ctypes.data
     all_steps = rows.steps[terms]
     for tile in range(first, last):
-        begin = tile * TILE_ROWS
-        end = min(begin + TILE_ROWS, size)
-        parts[:, :, begin:end] = 0
+        totals = bounds[:, tile * TILE_ROWS : (tile + 1) * TILE_ROWS]
+        totals[:] = 0
         for term in range(terms):
             o_step = rows.steps[term]
             steps = rows.steps[term + 1] - o_step
             codes = o_codes + (tile * all_steps + o_step) * (4 * TILE_ROWS)
-            side = rows.sides[tile, term]
             for q in range(0, count, TILE_QUERIES):
                 here = o_queries + (q // TILE_QUERIES * all_steps + o_step) * (4 * TILE_QUERIES)
                 start = o_start + (term * filled + q) * 4
@@ -48,8 +44,7 @@ def fill(
                 else:
                     dot_tile(codes, here, steps, start, o_dots, TILE_QUERIES)
                 for i in range(min(TILE_QUERIES, count - q)):
-                    for g in range(TILE_ROWS):
-                        products[g] = dots[i, g]
-                    total = parts[term % levels, q + i, begin:end]
-                    add_term(products, queries.sides[term, q + i], side, power, total)
-        finish(parts, bounds, (0, count), (begin, end), given_up)
+                    add_term(
+                        dots[i], np.int32(0), queries.sides[term, q + i], rows.sides[tile, term], power, totals[q + i]
+                    )
+        lower(totals, given_up)
