@@ -12,6 +12,9 @@ from torch import Tensor
 
 from kernels.blocks import GalleryBlock
 from kernels.reference import RegionFeatures
+from kernels.short.codes import ShortCodes
+from kernels.short.queries import ShortQueries
+from kernels.short.screens import Codes, Screen
 
 IMPLEMENTATIONS = {"triton": "kernels.gpu", "cpu": "kernels.cpu", "reference": "kernels.eager"}
 """Name and the module that satisfies `Implementation`."""
@@ -57,6 +60,26 @@ class Implementation(Protocol):
 
     def region_pool(self, levels: Sequence[Tensor], maps: Tensor) -> tuple[Tensor, ...]:
         """mean over the grid of (map r * level l): L x [B, C_l, h, w] and [B, R, h, w] -> L x float32 [B, R, C_l]."""
+
+
+class CodesImplementation(Protocol):
+    """What those offer besides that screen short codes: "cpu" and "triton"."""
+
+    def hold_codes(self, codes: ShortCodes, device: torch.device) -> Codes:
+        """Short codes where and as `screen_codes` reads them."""
+
+    def screen_codes(
+        self, queries: ShortQueries, codes: Codes, live: Tensor | None, region_weight_power: int
+    ) -> Screen:
+        """Q sketches against held codes: bounds that are never above the canonical distance. live: bool [N], None: all.
+
+        Raises `ValueError` for queries along another basis than the codes'.
+        """
+
+
+def screening(name: str) -> CodesImplementation:
+    """The implementation of that name that screens codes; raises `ImplementationError` where it can't be imported."""
+    return cast(CodesImplementation, implementation(name))
 
 
 def implementation(name: str) -> Implementation:

@@ -11,10 +11,20 @@ import torch
 from kernels.cpu.direct import lower_bounds, pair_distance
 from kernels.cpu.nearest import smallest_bounds
 from kernels.cpu.rescore import rescore_pairs
+from kernels.cpu.short import hold_codes, screen_codes
 from kernels.cpu.vnni import host_features
 from kernels.reference import region_pool
 
-__all__ = ["lower_bounds", "pair_distance", "region_pool", "rescore_pairs", "smallest_bounds", "why_not"]
+__all__ = [
+    "hold_codes",
+    "lower_bounds",
+    "pair_distance",
+    "region_pool",
+    "rescore_pairs",
+    "screen_codes",
+    "smallest_bounds",
+    "why_not",
+]
 
 
 def why_not(device: torch.device) -> str | None:

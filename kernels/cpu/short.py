@@ -8,11 +8,14 @@ exact in 32 bits. Without AVX-512 VNNI the same sums are taken by plain loops.
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kernels.cpu import vnni
 from kernels.cpu.jit import any_order, part
 from kernels.cpu.rows import load
+from kernels.cpu.smallest import smallest
 from kernels.cpu.threads import over
 from kernels.short.basis import GROUP
 from kernels.short.bounds import check_basis
@@ -33,6 +36,7 @@ from kernels.short.operands import (
     operands,
 )
 from kernels.short.queries import ShortQueries
+from kernels.short.screens import Likely, MatrixScreen
 
 TOGETHER = vnni.TILE_QUERIES // 2
 """Sketches in a group: two limbs each."""
@@ -65,8 +69,8 @@ class _Rows(NamedTuple):
 
 def screen(queries: ShortQueries, codes: ShortCodes, region_weight_power: int = 1) -> Screened:
     """Bounds and estimates of all pairs. Raises `ValueError` for queries along another basis than the codes'."""
-    check_basis(queries, codes)
-    ours, limbs = operands(queries, codes, region_weight_power), _limbs(queries)
+    check_basis(queries, codes.basis)
+    ours, limbs = operands(queries, codes.scales, region_weight_power), _limbs(queries)
     basis, count = codes.basis, len(codes)
     rows = _Rows(
         codes.codes, codes.sides.view(np.uint16), codes.weights.view(np.uint16), codes.ends, basis.groups, basis.levels
@@ -80,6 +84,30 @@ def screen(queries: ShortQueries, codes: ShortCodes, region_weight_power: int = 
 
     over(tiles, max(1, min(RUN_TILES, tiles // 8)), task)
     return result
+
+
+class CompiledScreen(MatrixScreen):
+    """The same, its smallest estimates found at the memory's speed."""
+
+    def likely(self, count: int) -> Likely:
+        """Of all photos."""
+        return Likely(*smallest(self.estimate, count))
+
+
+def hold_codes(codes: ShortCodes, device: torch.device) -> ShortCodes:
+    """The codes as they are."""
+    return codes
+
+
+def screen_codes(
+    queries: ShortQueries, codes: ShortCodes, live: Tensor | None, region_weight_power: int
+) -> CompiledScreen:
+    """The screen of all pairs, dead rows at infinity. Raises `ValueError` as `screen` does."""
+    found = screen(queries, codes, region_weight_power)
+    if live is not None:
+        dead = np.flatnonzero(~live.cpu().numpy())
+        found.lower[:, dead] = found.estimate[:, dead] = np.inf
+    return CompiledScreen(found.lower, found.estimate)
 
 
 def _limbs(queries: ShortQueries) -> _Limbs:

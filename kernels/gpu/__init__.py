@@ -13,14 +13,26 @@ if TYPE_CHECKING:
     from kernels.gpu.nearest import smallest_bounds
     from kernels.gpu.pool import region_pool
     from kernels.gpu.rescore import rescore_pairs
+    from kernels.gpu.short_screen import hold_codes, screen_codes
 
-__all__ = ["lower_bounds", "pair_distance", "region_pool", "rescore_pairs", "smallest_bounds", "why_not"]
+__all__ = [
+    "hold_codes",
+    "lower_bounds",
+    "pair_distance",
+    "region_pool",
+    "rescore_pairs",
+    "screen_codes",
+    "smallest_bounds",
+    "why_not",
+]
 
 _HOME = {
+    "hold_codes": "kernels.gpu.short_screen",
     "lower_bounds": "kernels.gpu.matrix",
     "pair_distance": "kernels.gpu.matrix",
     "region_pool": "kernels.gpu.pool",
     "rescore_pairs": "kernels.gpu.rescore",
+    "screen_codes": "kernels.gpu.short_screen",
     "smallest_bounds": "kernels.gpu.nearest",
 }
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.short.codes import FLOAT16_ERROR, FLOAT16_LOST, TILE_PHOTOS, ShortCodes
+from kernels.short.basis import Basis
+from kernels.short.codes import FLOAT16_ERROR, FLOAT16_LOST, ShortCodes, filled
 from kernels.short.queries import ShortQueries
 
 FLOAT64_ERROR = 2.0**-44
@@ -34,9 +35,9 @@ class Bounds(NamedTuple):
 
 def bounds(queries: ShortQueries, codes: ShortCodes, region_weight_power: int = 1) -> Bounds:
     """The intervals of all pairs. The queries are along the codes' basis; raises `ValueError` for another one."""
-    check_basis(queries, codes)
+    check_basis(queries, codes.basis)
     basis, unit = codes.basis, codes.basis.units
-    terms, there = len(basis.terms), _filled(codes)
+    terms, there = len(basis.terms), filled(np.diff(codes.ends, prepend=0))
     rows = codes.codes.astype(np.int64).transpose(0, 2, 1, 3).reshape(len(there), basis.coordinates)[there] - 128
     sides = codes.sides.astype(np.float64).transpose(1, 2, 0, 3).reshape(terms, 3, -1)[:, :, there]
     weights = codes.weights.transpose(1, 0, 2).reshape(basis.regions + terms, -1)[:, there]
@@ -72,17 +73,10 @@ def bounds(queries: ShortQueries, codes: ShortCodes, region_weight_power: int = 
     return Bounds(lower * (1 - FLOAT64_ERROR), upper * (1 + FLOAT64_ERROR), estimate)
 
 
-def _filled(codes: ShortCodes) -> NDArray[np.bool_]:
-    """Which places of the tiles hold a photo."""
-    sizes = np.diff(codes.ends, prepend=0)
-    result: NDArray[np.bool_] = (np.arange(TILE_PHOTOS) < sizes[:, None]).ravel()
-    return result
-
-
-def check_basis(queries: ShortQueries, codes: ShortCodes) -> None:
+def check_basis(queries: ShortQueries, basis: Basis) -> None:
     """Raise `ValueError` for queries that aren't along the codes' basis."""
-    if queries.basis.name != codes.basis.name:
-        raise ValueError(f"queries along basis {queries.basis.name}, codes along {codes.basis.name}; prepare them anew")
+    if queries.basis.name != basis.name:
+        raise ValueError(f"queries along basis {queries.basis.name}, codes along {basis.name}; prepare them anew")
 
 
 def _weights(queries: ShortQueries, stored: NDArray[np.float64], power: int) -> NDArray[np.float64]:

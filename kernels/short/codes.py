@@ -66,6 +66,11 @@ class ShortCodes:
         """Bytes that a screen of all photos reads."""
         return self.codes.nbytes + self.sides.nbytes + self.weights.nbytes
 
+    @property
+    def held_by(self) -> str:
+        """The implementation that screens them."""
+        return "cpu"
+
     def split(self, sizes: Sequence[int]) -> list["ShortCodes"]:
         """The parts of so many photos that `join` made it of, as views."""
         tiles = np.cumsum([0, *(-(-size // TILE_PHOTOS) for size in sizes)])
@@ -82,6 +87,12 @@ class ShortCodes:
             )
             for part, start in zip(parts, starts, strict=False)
         ]
+
+
+def filled(sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which places of tiles that hold so many photos each hold one: bool [tiles * TILE_PHOTOS]."""
+    result: NDArray[np.bool_] = (np.arange(TILE_PHOTOS) < sizes[:, None]).ravel()
+    return result
 
 
 def join(parts: Sequence[ShortCodes]) -> ShortCodes:
@@ -118,9 +129,9 @@ def encode(
     if any(level.dtype != np.float16 for level in levels):
         raise ValueError(f"levels are {[str(level.dtype) for level in levels]}; expected float16, as a gallery stores")
     tiles = -(-count // TILE_PHOTOS)
-    filled = tiles * TILE_PHOTOS
-    codes = np.full((filled, basis.coordinates), 128, np.uint8)
-    sides = np.zeros((terms, 3, filled), np.float16)
+    places = tiles * TILE_PHOTOS
+    codes = np.full((places, basis.coordinates), 128, np.uint8)
+    sides = np.zeros((terms, 3, places), np.float16)
     reach, loose = np.zeros(terms), np.zeros(terms)
     step = max(1, CHUNK_VALUES // max(basis.channels))
     for number, term in enumerate(basis.terms):
@@ -132,7 +143,7 @@ def encode(
             codes[rows, first : first + len(term.axes)] = (found.codes + 128).astype(np.uint8)
             sides[number, :, rows] = found.sides
             reach[number], loose[number] = max(reach[number], found.reach), max(loose[number], found.loose)
-    weights = np.zeros((basis.regions + terms, filled), np.float16)
+    weights = np.zeros((basis.regions + terms, places), np.float16)
     weights[: basis.regions, :count] = rounded_down(region_weights.T)
     weights[basis.regions :, :count] = rounded_down(level_weights.reshape(count, terms).T)
     heaviest = np.array([np.max(one, initial=0) for one in (region_weights, level_weights)], np.float64)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.bounds import FLOAT32_ROUNDOFF, heaviest_weight, weighted_sum_error
-from kernels.short.codes import FLOAT16_ERROR, FLOAT16_LOST, ShortCodes
+from kernels.short.codes import FLOAT16_ERROR, FLOAT16_LOST, Scales
 from kernels.short.queries import ShortQueries
 
 BASE, TWICE, OWN_ERROR, OWN_CUT, LOOSE, SHRINK, LEVEL_WEIGHT, UNIT = range(8)
@@ -46,9 +46,9 @@ class Operands(NamedTuple):
     absolute: float
 
 
-def operands(queries: ShortQueries, codes: ShortCodes, region_weight_power: int) -> Operands:
-    """The sketches' side of a screen of `codes`."""
-    unit, scales = codes.basis.units, codes.scales
+def operands(queries: ShortQueries, scales: Scales, region_weight_power: int) -> Operands:
+    """The sketches' side of a screen of a block with such scales, of the queries' basis."""
+    unit = queries.basis.units
     terms = len(unit)
     table = np.zeros((len(queries.scale), terms, 8))
     rest = 2 * queries.rest * scales.reach / unit**2 + FLOAT16_LOST + VANISHED
@@ -58,7 +58,7 @@ def operands(queries: ShortQueries, codes: ShortCodes, region_weight_power: int)
     table[:, :, OWN_CUT] = queries.cut / unit
     ends = (queries.loose + scales.loose) / unit + FLOAT16_LOST + FLOAT32_ROUNDOFF * table[:, :, OWN_CUT]
     table[:, :, LOOSE] = ends * (1 + RELATIVE)
-    table[:, :, SHRINK] = [(1 - term.departure) * (1 - 2 * FLOAT32_ROUNDOFF) for term in codes.basis.terms]
+    table[:, :, SHRINK] = [(1 - term.departure) * (1 - 2 * FLOAT32_ROUNDOFF) for term in queries.basis.terms]
     table[:, :, LEVEL_WEIGHT] = queries.level_weights.reshape(len(table), terms)
     table[:, :, UNIT] = unit
     # Not `<=` on what is not a number: then it is unusable too.

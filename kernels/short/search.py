@@ -1,13 +1,15 @@
 """The k nearest photos by way of short codes: the float64 ranking, from a few percent of the stored features.
 
-1. A screen gives every photo a lower bound of its distance, and an estimate. 2. The photos with the smallest estimates
-are rescored by the canonical routine; the k-th smallest distance found, T, is at least the true k-th. 3. Photos with a
-lower bound of at most T, nearest bound first, are rescored too, and T falls; nothing else can be among the k nearest.
-Where more photos are left than rescoring pays for, the exact scan answers instead: the answer is the same.
+1. A screen gives every photo a lower bound of its distance, and an estimate. 2. The photos with the smallest estimates,
+of all or of a sample, are rescored by the canonical routine; the k-th smallest distance found, T, is at least the true
+k-th. 3. Photos with a lower bound of at most T, smallest estimate first, are rescored too, and T falls; nothing else
+can be among the k nearest. Where more photos are left than rescoring pays for, the exact scan answers instead: the
+answer is the same.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,12 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.blocks import GalleryBlock
-from kernels.cpu.short import screen
-from kernels.cpu.smallest import smallest
-from kernels.dispatch import Implementation, pick
+from kernels.dispatch import Implementation, pick, screening
 from kernels.reference import RegionFeatures, check_pair
-from kernels.short.codes import ShortCodes
 from kernels.short.queries import ShortQueries, prepare
+from kernels.short.screens import Codes, MatrixScreen, Possible, Screen
 from kernels.topk import Nearest, nearest
 
 SEEDS = 14
@@ -40,12 +40,26 @@ class CodedRun:
     """Blocks of gallery rows, and the short codes of all their rows; None: their features are screened instead."""
 
     blocks: tuple[GalleryBlock, ...]
-    codes: ShortCodes | None
+    codes: Codes | None
 
     def __post_init__(self) -> None:
-        rows = sum(map(len, self.blocks))
-        if self.codes is not None and len(self.codes) != rows:
-            raise ValueError(f"codes of {len(self.codes)} photos for {rows} rows; encode the rows anew")
+        if self.codes is not None and len(self.codes) != len(self):
+            raise ValueError(f"codes of {len(self.codes)} photos for {len(self)} rows; encode the rows anew")
+
+    def __len__(self) -> int:
+        return sum(map(len, self.blocks))
+
+    @property
+    def live(self) -> Tensor | None:
+        """Which rows may be returned, bool [N]; None: all."""
+        if all(block.live is None for block in self.blocks):
+            return None
+        return torch.cat(
+            [
+                torch.ones(len(block), dtype=torch.bool, device=block.device) if block.live is None else block.live
+                for block in self.blocks
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -53,8 +67,8 @@ class Screened:
     """One answer, and what it took.
 
     nearest: as `kernels.topk.nearest` gives it. certified: whether it is proven to be the float64 ranking.
-    survivors: photos that the screen left possible at the first T. rescored: photos whose float64 distance was
-    computed. fell_through: whether the exact scan answered.
+    survivors: photos that the screen leaves possible, once those that look nearest have been rescored. rescored: photos
+    whose float64 distance was computed. fell_through: whether the exact scan answered.
     """
 
     nearest: Nearest
@@ -75,8 +89,8 @@ def nearest_screened(
 ) -> list[Screened]:
     """The k nearest live rows of several runs, and every row that ties with rank k; one answer for each sketch.
 
-    Rows are numbered over all blocks of all runs. query: features of Q sketches; all on the CPU. impl: as for
-    `kernels.topk.nearest`.
+    Rows are numbered over all blocks of all runs. query: features of Q sketches, on the blocks' device; codes may be
+    held by another. impl: as for `kernels.topk.nearest`. Answers are on the CPU.
     most: rescore no more photos than this for a sketch, and never scan: the answer may then not be proven.
     Raises `ValueError` for sides that don't match, or k or `most` below 1.
     """
@@ -110,90 +124,113 @@ class _Group:
         self._chosen, self._query, self._k, self._power, self._most = chosen, query, k, power, most
         self._blocks = [block for run in runs for block in run.blocks]
         self._live = sum(block.live_count for block in self._blocks)
-        self._lower, self._estimate = self._screened(runs)
+        self._screens = self._screened(runs)
 
-    def _screened(self, runs: Sequence[CodedRun]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Bounds and estimates of all rows, infinite for dead ones: float32 [Q, N]."""
+    def _screened(self, runs: Sequence[CodedRun]) -> list[tuple[int, Screen]]:
+        """The number of each run's first row, and its screen."""
         queries: dict[str, ShortQueries] = {}
-        empty = np.empty((len(self._query.region_weights), 0), np.float32)
-        lower, estimate = [], []
+        screens: list[tuple[int, Screen]] = []
+        first = 0
         for run in runs:
-            if (codes := run.codes) is None:
-                parts = [self._chosen.lower_bounds(self._query, block, self._power).numpy() for block in run.blocks]
-                bounds = np.concatenate([empty, *parts], 1)
-                pair = (bounds, bounds.copy())
-            else:
-                if (name := codes.basis.name) not in queries:
-                    levels = [level.numpy() for level in self._query.levels]
-                    weights = self._query.region_weights.numpy(), self._query.level_weights.numpy()
-                    queries[name] = prepare(codes.basis, levels, *weights)
-                pair = tuple(screen(queries[name], codes, self._power))  # type: ignore[assignment]
-            first = 0
-            for block in run.blocks:
-                if block.live is not None:
-                    dead = np.flatnonzero(~block.live.numpy()) + first
-                    pair[0][:, dead] = pair[1][:, dead] = np.inf
-                first += len(block)
-            lower.append(pair[0])
-            estimate.append(pair[1])
-        if len(runs) == 1:
-            return lower[0], estimate[0]
-        return np.concatenate([empty, *lower], 1), np.concatenate([empty, *estimate], 1)
+            if len(run):
+                screens.append((first, self._screen(run, queries)))
+            first += len(run)
+        return screens
+
+    def _screen(self, run: CodedRun, queries: dict[str, ShortQueries]) -> Screen:
+        """queries: the sketches along the bases met so far, by name."""
+        if (codes := run.codes) is None:
+            lower = torch.cat([self._chosen.lower_bounds(self._query, block, self._power) for block in run.blocks], 1)
+            if (live := run.live) is not None:
+                lower.masked_fill_(~live, torch.inf)
+            bounds = lower.cpu().numpy()
+            return MatrixScreen(bounds, bounds)
+        if (name := codes.basis.name) not in queries:
+            levels = [level.cpu().numpy() for level in self._query.levels]
+            weights = (self._query.region_weights, self._query.level_weights)
+            queries[name] = prepare(codes.basis, levels, *(one.cpu().numpy() for one in weights))
+        return screening(codes.held_by).screen_codes(queries[name], codes, run.live, self._power)
 
     def answers(self, impl: str) -> list[Screened]:
         """The answer of each sketch."""
-        queries = len(self._lower)
+        queries = len(self._query.region_weights)
         seeds = min(self._live, self._k + self._k // 4 + SEEDS, self._most or self._live)
         if not seeds:
             empty = Nearest(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))
             return [Screened(empty, True, 0, 0, False)] * queries
-        _, rows = smallest(self._estimate, seeds)
-        distance = self._rescored(np.repeat(np.arange(queries), seeds), rows.ravel()).reshape(rows.shape)
-        return [self._answer(number, rows[number], distance[number], impl) for number in range(queries)]
+        rows = self._likely(seeds)
+        known = rows >= 0
+        distance = np.full(rows.shape, np.inf)
+        distance[known] = self._rescored(np.nonzero(known)[0], rows[known])
+        possible = self._possible(np.array([_above(_kth(one, self._k)) for one in distance], np.float32))
+        return [
+            self._answer(number, _Rescored(rows[number, own], distance[number, own]), possible[number], impl)
+            for number, own in enumerate(known)
+        ]
 
-    def _answer(self, number: int, rows: NDArray[np.int64], distance: NDArray[np.float64], impl: str) -> Screened:
-        """One sketch's answer from the rows rescored so far."""
-        lower = self._lower[number]
-        limit = _kth(distance, self._k)
-        left = np.flatnonzero(lower <= _above(limit))
-        survivors = len(left)
-        left = np.setdiff1d(left, rows, assume_unique=True)
-        if self._most is None and len(left) > max(FEW, self._live // SCAN_SHARE):
+    def _likely(self, count: int) -> NDArray[np.int64]:
+        """The rows of the smallest estimates over all runs, [Q, count]; -1 where there are fewer."""
+        found = [(first, screen.likely(count)) for first, screen in self._screens]
+        estimate = np.concatenate([one.estimate for _, one in found], 1)
+        rows = np.concatenate([np.where(one.rows < 0, -1, one.rows + first) for first, one in found], 1)
+        return np.take_along_axis(rows, np.argsort(estimate, 1, kind="stable")[:, :count], 1)
+
+    def _possible(self, limits: NDArray[np.float32]) -> list[Possible]:
+        """The rows within the limits over all runs."""
+        parts = [[one.behind(first) for one in screen.possible(limits)] for first, screen in self._screens]
+        return [Possible.joined(own) for own in zip(*parts, strict=True)]
+
+    def _answer(self, number: int, done: "_Rescored", possible: Possible, impl: str) -> Screened:
+        """One sketch's answer from the rows rescored so far, and those that may be nearer than their k-th."""
+        limit = _kth(done.distance, self._k)
+        left = possible.of(~np.isin(possible.rows, done.rows))
+        left = left.of(np.lexsort((left.rows, left.estimate)))  # those that look nearest bring the limit down
+        room = len(left) if self._most is None else self._most - len(done.rows)
+        # After a sample these are some, and T is then what it would have been without one.
+        nearer = min(room, FIRST_ROUND, int(np.searchsorted(left.estimate, limit)))
+        if nearer:
+            done, left, room = (
+                self._further(number, done, left.of(slice(nearer))),
+                left.of(slice(nearer, None)),
+                room - nearer,
+            )
+            limit = _kth(done.distance, self._k)
+            left = left.of(left.lower <= _above(limit))
+        survivors = int((possible.lower <= _above(limit)).sum()) if possible.complete else possible.count
+        if self._most is None and (not possible.complete or len(left) > max(FEW, self._live // SCAN_SHARE)):
             one = _Rows(self._query, slice(number, number + 1))
             answer = nearest(one, self._blocks, self._k, region_weight_power=self._power, impl=impl)[0]
-            return Screened(answer, True, survivors, self._live, True)
-        if self._most is not None and len(left) > self._most - len(rows):
-            # No proof is to be had by this: so the ones that look nearest.
-            left = left[np.argsort(self._estimate[number, left], kind="stable")[: self._most - len(rows)]]
-            cut_short = True
-        else:
-            left = left[np.argsort(lower[left], kind="stable")]
-            cut_short = False
-        size = FIRST_ROUND
+            return Screened(Nearest(answer.rows.cpu(), answer.distance.cpu()), True, survivors, self._live, True)
+        left, size = left.of(slice(room)), FIRST_ROUND  # no more than `most`: so the ones that look nearest
         while len(left):
-            now, left = left[:size], left[size:]
-            more = self._rescored(np.full(len(now), number), now)
-            rows, distance = np.concatenate((rows, now)), np.concatenate((distance, more))
-            limit = _kth(distance, self._k)
-            left = left[lower[left] <= _above(limit)]
+            done, left = self._further(number, done, left.of(slice(size))), left.of(slice(size, None))
+            limit = _kth(done.distance, self._k)
+            left = left.of(left.lower <= _above(limit))
             size *= 2
-        certified = not cut_short or self._proven(number, rows, limit)
-        order = np.lexsort((rows, distance))
-        kept = order[: int((distance <= limit).sum())]
-        answer = Nearest(torch.from_numpy(rows[kept]), torch.from_numpy(distance[kept]))
-        return Screened(answer, certified, survivors, len(rows), False)
+        within = possible.rows[possible.lower <= _above(limit)]
+        certified = possible.complete and bool(np.isin(within, done.rows).all())
+        order = np.lexsort((done.rows, done.distance))
+        kept = order[: int((done.distance <= limit).sum())]
+        answer = Nearest(torch.from_numpy(done.rows[kept]), torch.from_numpy(done.distance[kept]))
+        return Screened(answer, certified, survivors, len(done.rows), False)
 
-    def _proven(self, number: int, rows: NDArray[np.int64], limit: float) -> bool:
-        """Whether all rows that may be within the limit were rescored."""
-        possible = np.flatnonzero(self._lower[number] <= _above(limit))
-        return len(np.setdiff1d(possible, rows, assume_unique=True)) == 0
+    def _further(self, number: int, done: "_Rescored", now: Possible) -> "_Rescored":
+        more = self._rescored(np.full(len(now), number), now.rows)
+        return _Rescored(np.concatenate((done.rows, now.rows)), np.concatenate((done.distance, more)))
 
     def _rescored(self, owner: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        found = self._chosen.rescore_pairs(
-            self._query, torch.from_numpy(owner), self._blocks, torch.from_numpy(rows), self._power
-        )
-        result: NDArray[np.float64] = found.numpy()
+        device = self._query.region_weights.device
+        pairs = torch.from_numpy(owner).to(device), torch.from_numpy(rows).to(device)
+        found = self._chosen.rescore_pairs(self._query, pairs[0], self._blocks, pairs[1], self._power)
+        result: NDArray[np.float64] = found.cpu().numpy()
         return result
+
+
+class _Rescored(NamedTuple):
+    """Rows of one sketch and their canonical distances: int64 and float64 [n]."""
+
+    rows: NDArray[np.int64]
+    distance: NDArray[np.float64]
 
 
 def _kth(distance: NDArray[np.float64], k: int) -> float:

@@ -18,9 +18,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels.gpu import direct, pool, product, rescore
+from kernels.gpu import direct, pool, product, rescore, short
 from kernels.gpu.centred import CentredQuery
 from kernels.gpu.operands import Appended, Matrix, Side
+from kernels.gpu.short import Found
+from kernels.gpu.short_codes import Photos, Sketches
 from kernels.reference import LANES
 
 pytestmark = pytest.mark.skipif(
@@ -155,6 +157,28 @@ def test_rescoring_fits_without_spills_and_rounds_every_operation(capability: in
     arithmetic = set(re.findall(r"\b(?:add|sub|mul|fma|mad|div|rcp|rsqrt|sqrt)[\w.]*\.f(?:16|32|64)\b", usage.assembly))
     assert arithmetic == {"sub.rn.f64", "mul.rn.f64", "add.rn.f64", "sqrt.rn.f64"}
     assert ".ftz" not in usage.assembly
+
+
+@pytest.mark.parametrize("append", [False, True], ids=["all", "within limits"])
+@pytest.mark.parametrize("tile", short.TILES, ids=["one", "many"])
+@pytest.mark.parametrize("capability", SHARED_MEMORY)
+def test_the_screen_of_short_codes_fits_without_spills_and_uses_the_tensor_cores(
+    capability: int, tile: Tile, append: bool
+) -> None:
+    """One program for all plans: how many coordinates a term keeps is read when it runs."""
+    arguments = {
+        "sketches": Sketches("*i8", "*fp32", "*fp32", "*fp32"),
+        "photos": Photos("*i8", "*fp16", "*fp16", "*i32", "*i32"),
+        "found": Found("*i64", "*fp32", "i32", "*i32", "*fp32", "*i1"),
+    }
+    arguments |= dict.fromkeys(("queries", "padded", "rows", "lines", "spans", "apart"), "i32") | {"slack": "fp32"}
+    constants = {"TERMS": 9, "LEVELS": 3, "POWER": 2, "BG": tile.rows, "BQ": tile.queries, "BK": tile.channels}
+    usage = compiled(
+        short.screen_kernel, arguments, constants | {"APPEND": append}, capability, tile.warps, tile.stages
+    )
+    check(usage, capability)
+    instruction = {80: r"mma\.sync.*\.s8", 90: r"wgmma\.mma_async.*\.s8", 100: r"tcgen05\.mma.*::i8"}[capability]
+    assert re.search(instruction, usage.assembly)
 
 
 @pytest.mark.parametrize("capability", SHARED_MEMORY)

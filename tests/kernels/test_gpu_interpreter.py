@@ -16,7 +16,7 @@ pytest.importorskip("triton")
 
 from kernels.gpu.nearest import NOTHING, bounds_of, keys_of, list_capacity
 
-CASES = [Path(__file__).with_name(name) for name in ("test_gpu.py", "test_gpu_rescore.py", "test_gpu_tuning.py")]
+CASES = [Path(__file__).with_name(f"test_gpu{name}.py") for name in ("", "_rescore", "_short", "_tuning")]
 
 
 def test_the_cases_hold_under_tritons_interpreter() -> None:

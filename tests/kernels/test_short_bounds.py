@@ -17,8 +17,9 @@ from kernels.short import codes as encoding
 from kernels.short import operands, queries
 from kernels.short.basis import Basis, Term
 from kernels.short.bounds import bounds
-from kernels.short.codes import ERROR, ShortCodes, join, rounded_down, rounded_up
+from kernels.short.codes import join, rounded_down, rounded_up
 from tests.kernels.short_cases import coded, ends, fitted, holds, one_basis, one_term, prepared
+from tests.kernels.short_tight import collinear, error_between_floats, integers_lost, with_errors
 
 CHANNELS = (6, 9, 21)
 
@@ -106,17 +107,6 @@ def test_a_sketch_beyond_float32_bounds_nothing() -> None:
 # Each slack alone, where its term of the interval is tight: with it the interval holds, without it not.
 
 
-def with_errors(codes: ShortCodes, factor: float) -> ShortCodes:
-    sides = codes.sides.copy()
-    sides[:, :, ERROR] = (sides[:, :, ERROR].astype(np.float64) * factor).astype(np.float16)
-    return replace(codes, sides=sides)
-
-
-def collinear() -> tuple[Rows, Rows, Basis]:
-    """One channel; the code loses half a step of the photo, towards the first sketch and away from the second."""
-    return one_term([[3.0], [-2.0]], torch.float32), one_term([[0.5]], torch.float16), one_basis([[1.0]], 1.0, 1)
-
-
 @pytest.mark.parametrize("factor", [0.0, 0.98])
 def test_photo_error_is_needed_whole(factor: float) -> None:
     query, gallery, basis = collinear()
@@ -126,16 +116,6 @@ def test_photo_error_is_needed_whole(factor: float) -> None:
     found = ends(query, gallery, with_errors(codes, factor))
     assert found["lower"][0, 0] > found["exact"][0, 0] < found["compiled"][0, 0]
     assert found["upper"][1, 0] < found["exact"][1, 0]
-
-
-def integers_lost() -> tuple[Rows, Rows, Basis]:
-    """A sketch whose first coordinate takes all 16 bits, and 63 others just below half an integer; all codes 127."""
-    sketch = [32512.0, *[0.4999] * 63]
-    return (
-        one_term([sketch], torch.float32),
-        one_term([[0.0, *[127.0] * 63]], torch.float16),
-        one_basis(np.eye(64).tolist(), 1.0, 64, 128.0),
-    )
 
 
 def test_sketch_error_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,16 +169,6 @@ def test_norm_rounding_is_needed(factor: float, monkeypatch: pytest.MonkeyPatch)
         assert found["lower"] > found["exact"]
     else:
         assert found["upper"] < found["exact"]
-
-
-def error_between_floats() -> tuple[Rows, Rows, Basis]:
-    """Codes 0, so that all of the photo is error, its norm no float16; the sketch lies further out on its line."""
-    vector = torch.tensor([0.3125, 0.125], dtype=torch.float16).tolist()
-    return (
-        one_term([[8 * value for value in vector]], torch.float32),
-        one_term([vector], torch.float16),
-        one_basis([[1.0, 0.0], [0.0, 1.0]], 1.0, 2),
-    )
 
 
 def test_errors_must_be_rounded_outward(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from benches.cases import Case, Rows, draw, draw_large
 from kernels.blocks import GalleryBlock
+from kernels.cpu import short
 from kernels.reference import canonical_distance
 from kernels.short import search
 from kernels.short.search import CodedRun, Screened, nearest_screened
@@ -160,13 +161,13 @@ def test_bounded_work_says_whether_it_is_proven() -> None:
 def test_without_bounds_photos_would_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutation that shows `check` to be sharp: bounds a tenth too high."""
     query, gallery, run, _ = large()
-    exact = search.screen
+    exact = short.screen
 
     def too_high(*arguments: object) -> object:
         found = exact(*arguments)  # type: ignore[arg-type]
         return found._replace(lower=found.lower * 1.3, estimate=found.estimate[:, ::-1].copy())
 
-    monkeypatch.setattr(search, "screen", too_high)
+    monkeypatch.setattr(short, "screen", too_high)
     found = nearest_screened(query, [run], TOP_K)
     with pytest.raises(AssertionError):
         check(query, gallery, found, TOP_K)
