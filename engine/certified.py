@@ -1,8 +1,9 @@
 """Certified search of a snapshot by its short codes: the float64 ranking, and what it took to prove it.
 
-Codes are held in memory (some 0.5 KB a photo); features stay on the disk, mapped, and only the rows of photos that the
-screen leaves possible are read. Segments without codes are screened by their features; where filters leave few photos,
-or codes don't help, the exact scan answers. Every answer says which it was.
+Codes are held in memory, a GPU's if that searches (some 0.5 KB a photo); features stay on the disk, mapped, or in the
+GPU's memory too, and only the rows of photos that the screen leaves possible are read. Segments without codes are
+screened by their features; where filters leave few photos, or codes don't help, the exact scan answers. Every answer
+says which it was.
 """
 
 import threading
@@ -10,15 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from engine.errors import ConfigError, GalleryError
+from engine.errors import ConfigError, DeviceMemoryError, GalleryError
 from engine.exact import ExactSearch, Hit, hits_of, selected
 from engine.gallery import Gallery, GallerySnapshot, SegmentView, Selection
 from engine.plan import Plan, read_plan
 from engine.short_codes import ShortCodeFiles
 from engine.types import SearchReport
 from kernels.blocks import GalleryBlock
+from kernels.dispatch import screening
 from kernels.short.codes import ShortCodes, join
+from kernels.short.screens import Codes
 from kernels.short.search import CodedRun, Screened, nearest_screened
 from mlrm.features import Features
 
@@ -35,12 +39,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Coded:
-    """A snapshot's segments in the order they are searched: those of `codes` first, then those that have none."""
+    """A snapshot's segments in the order they are searched: those of `codes` first, then those that have none.
+
+    held: the codes where they are searched, which may be a GPU.
+    """
 
     plan: Plan
     segments: tuple[SegmentView, ...]
     order: tuple[int, ...]
-    codes: ShortCodes | None
+    codes: ShortCodes
+    held: Codes
     coded: int
 
 
@@ -48,19 +56,17 @@ class CertifiedSearch:
     """Searches the snapshots of one gallery; keeps its codes in memory. Safe to share between threads.
 
     exact: what answers where codes don't. memory: "codes": searches are by short codes, and a gallery without them is
-    an error; "features": by a scan of all features; "auto": by codes where the gallery has them, unless so many
-    sketches are searched together that one scan for all costs less.
-    Raises `ConfigError` for another `memory`, and for "codes" on a GPU, whose search has none yet.
+    an error; features stay on the disk, whatever the device; "features": by a scan of all features; "auto": by codes
+    where the gallery has them, unless so many sketches are searched together that one scan for all costs less; on a GPU
+    the features are in its memory too. Raises `ConfigError` for another `memory`.
     """
 
     def __init__(self, exact: ExactSearch, memory: str = "auto") -> None:
         if memory not in MEMORIES:
             raise ConfigError(f"memory is {memory!r}; expected one of {', '.join(MEMORIES)}")
-        if memory == "codes" and exact.device.type != "cpu":
-            raise ConfigError(
-                f"memory='codes' on {exact.device}: short codes are searched on the CPU only; device='cpu'"
-            )
-        self._exact, self._memory = exact, memory
+        self._device, self._memory = exact.device, memory
+        on_disk = memory == "codes" and exact.device.type != "cpu"
+        self._exact = ExactSearch(torch.device("cpu")) if on_disk else exact
         self._lock = threading.Lock()
         self._snapshot: GallerySnapshot | None = None
         self._coded: _Coded | None = None
@@ -80,7 +86,7 @@ class CertifiedSearch:
         proven all the same. Without codes there is nothing to bound: the scan answers.
         """
         power, coded = gallery.meta.region_weight_power, self._codes(gallery, selection.snapshot)
-        if coded is None or coded.codes is None:
+        if coded is None:
             return self._scanned(selection, queries, top_k, power, "")
         automatic = self._memory == "auto" and max_candidates is None
         if automatic and not coded.plan.pays_for(len(queries), _row_bytes(gallery)):
@@ -91,10 +97,16 @@ class CertifiedSearch:
             return self._scanned(
                 selection, queries, top_k, power, "few photos pass the filter: their features were read"
             )
-        ordered = [blocks[number] for number in coded.order]
+        if len(blocks) != len(coded.order):  # a GPU's one block of all rows, in the order of the segments
+            if len(coded.order) != coded.coded:
+                note = "some photos have no codes yet: all features were read (`python -m engine optimize`)"
+                return self._scanned(selection, queries, top_k, power, note)
+            ordered, run = blocks, len(blocks)
+        else:
+            ordered, run = [blocks[number] for number in coded.order], coded.coded
         found = nearest_screened(
-            queries,
-            _runs(ordered, coded),
+            queries.to(self._exact.device),
+            _runs(ordered, run, coded.held),
             top_k + 1,  # the next distance tells how near the answer was to another one
             region_weight_power=power,
             impl=self._exact.impl,
@@ -102,12 +114,12 @@ class CertifiedSearch:
         )
         ends = np.cumsum([len(segment.region_weights) for segment in coded.segments])
         view = GallerySnapshot(selection.snapshot.generation, coded.segments)
-        rows_left = sum(len(block) for block in ordered[coded.coded :])
+        rows_left = sum(len(block) for block in ordered[run:])
         answers = []
         for one in found:
             hits = hits_of(view, ends, one.nearest.rows.numpy(), one.nearest.distance.tolist())
             ranked = sorted(hits, key=lambda hit: (hit.distance, hit.id))
-            report = _report(one, ranked, top_k, coded.codes, rows_left, gallery, len(selection))
+            report = _report(one, ranked, top_k, coded.held, rows_left, gallery, len(selection))
             answers.append(Answer(ranked[:top_k], report))
         return answers
 
@@ -125,7 +137,7 @@ class CertifiedSearch:
 
     def _codes(self, gallery: Gallery, snapshot: GallerySnapshot) -> _Coded | None:
         """The snapshot's codes, read when it is another one than before; None where search is to read features."""
-        if self._memory == "features" or self._exact.device.type != "cpu":
+        if self._memory == "features":
             return None
         with self._lock:
             if self._snapshot is None or snapshot.generation != self._snapshot.generation:
@@ -148,27 +160,39 @@ class CertifiedSearch:
             codes = known[segment.name] if segment.name in known else files.read(segment.name, basis)
             if codes is not None and len(codes) == len(segment.region_weights):
                 parts[number] = codes
+        if not parts:
+            return None
         without = [number for number in range(len(snapshot.segments)) if number not in parts]
         order = (*parts, *without)
+        joined = join(list(parts.values()))
         segments = tuple(snapshot.segments[number] for number in order)
-        return _Coded(plan, segments, order, join(list(parts.values())) if parts else None, len(parts))
+        return _Coded(plan, segments, order, joined, self._held(joined), len(parts))
+
+    def _held(self, codes: ShortCodes) -> Codes:
+        try:
+            return screening("triton" if self._device.type == "cuda" else "cpu").hold_codes(codes, self._device)
+        except torch.OutOfMemoryError as error:
+            raise DeviceMemoryError(
+                f"the gallery's short codes take {codes.nbytes / 2**30:.1f} GiB, more than is free on {self._device}: "
+                f"{error}. Search on the CPU with device='cpu', or with memory='codes' if features are on the GPU too"
+            ) from error
 
     def _known(self, basis: str) -> dict[str, ShortCodes]:
         """The codes held of segments, as parts of what is joined: nothing is read twice."""
-        if self._coded is None or self._coded.codes is None or self._coded.codes.basis.name != basis:
+        if self._coded is None or self._coded.codes.basis.name != basis:
             return {}
         segments = self._coded.segments[: self._coded.coded]
         sizes = [len(segment.region_weights) for segment in segments]
         return dict(zip((one.name for one in segments), self._coded.codes.split(sizes), strict=True))
 
 
-def _runs(blocks: Sequence[GalleryBlock], coded: _Coded) -> list[CodedRun]:
-    runs = [CodedRun(tuple(blocks[: coded.coded]), coded.codes)]
-    return runs + [CodedRun(tuple(blocks[coded.coded :]), None)] * (len(blocks) > coded.coded)
+def _runs(blocks: Sequence[GalleryBlock], coded: int, codes: Codes) -> list[CodedRun]:
+    """The first blocks, which have codes, and the others."""
+    return [CodedRun(tuple(blocks[:coded]), codes)] + [CodedRun(tuple(blocks[coded:]), None)] * (len(blocks) > coded)
 
 
 def _report(
-    one: Screened, hits: list[Hit], top_k: int, codes: ShortCodes, rows_left: int, gallery: Gallery, photos: int
+    one: Screened, hits: list[Hit], top_k: int, codes: Codes, rows_left: int, gallery: Gallery, photos: int
 ) -> SearchReport:
     notes = []
     if rows_left:

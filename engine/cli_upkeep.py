@@ -98,17 +98,11 @@ def restore(
 @upkeep.command(epilog="Example: python -m engine verify --gallery my.gallery")
 @errors_shown
 def verify(gallery: GalleryOption = Path("my.gallery")) -> None:
-    """Read every file and compare checksums; leave damaged segments out of searches, and say how to repair them."""
+    """Read every file and compare checksums; leave damaged segments out of searches, and say how to repair what is."""
     from engine.gallery import Gallery
-    from engine.short_codes import ShortCodeFiles
 
     with Gallery.open(gallery, damaged=True).writer() as writer:
         report = writer.verify()
-        codes = ShortCodeFiles(gallery).damaged()
-        for path in codes:
-            path.unlink()
     say(str(report))
-    if codes:
-        say(f"short codes: {len(codes)} damaged files deleted; `python -m engine optimize` makes them again")
     if report.damaged:
         raise typer.Exit(1)

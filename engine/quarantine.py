@@ -3,6 +3,7 @@
 Quarantine is a mark in the catalogue, which readers see with the next commit; no file is moved. The photos of a
 quarantined segment are not found and count as absent, until their file is right again (then `verify` takes the mark
 away) or they are added again (which replaces them). What is left of the segment goes with the next compaction.
+Damaged short codes are deleted: they are derived data, and searches read the features of their photos meanwhile.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.catalogue import Catalogue, name_ids
+from engine.errors import GalleryError
 from engine.schema import SEGMENTS, next_generation, read_names, write_names
 from engine.segments import StoredSegment, find_fault
+from engine.short_codes import DamagedCodes, ShortCodeFiles
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,16 @@ class Damage:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What `verify` found: how many segments are right, those that aren't, and those that are right again."""
+    """What `verify` found: how many segments are right, those that aren't, and those that are right again.
+
+    codes: the files of short codes that weren't what was written, now deleted.
+    """
 
     gallery: Path
     intact: int
     damaged: tuple[Damage, ...]
     healed: tuple[Path, ...]
+    codes: tuple[DamagedCodes, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"segments as they were written: {self.intact}, damaged: {len(self.damaged)}"]
@@ -42,8 +49,14 @@ class VerifyReport:
                 f"{len(damage.ids)} photos: {name_ids(damage.ids)}" if damage.ids else "no photo that is still needed"
             )
             lines.append(f"{damage.file}: {damage.fault}. Quarantined with {photos}")
+        place = shlex.quote(str(self.gallery))
+        lines += [f"{one}: not what was written, and deleted" for one in self.codes]
+        if self.codes:
+            lines.append(
+                "Searches stay exact and read features instead. To repair, make the short codes again: `python -m "
+                f"engine optimize --gallery {place}`"
+            )
         if any(damage.ids for damage in self.damaged):
-            place = shlex.quote(str(self.gallery))
             lines.append(
                 "The rest can be searched. To repair, add the photos again (`python -m engine index PHOTOS --gallery "
                 f"{place}`: those that are missing are computed anew), or restore the gallery from a snapshot (`python "
@@ -53,7 +66,7 @@ class VerifyReport:
 
 
 def verify(path: Path, catalogue: Catalogue) -> VerifyReport:
-    """Read the catalogue and all segments, and quarantine what is damaged. The caller holds the gallery's lock.
+    """Read the catalogue, segments and short codes; quarantine or delete what is damaged. The caller holds the lock.
 
     Args:
         path: the gallery's directory.
@@ -79,7 +92,11 @@ def verify(path: Path, catalogue: Catalogue) -> VerifyReport:
         for segment in found.segments
         if segment.name in found.quarantined and segment.name not in faults
     )
-    return VerifyReport(path, len(found.segments) - len(faults), damaged, healed)
+    try:
+        codes = ShortCodeFiles(path).delete_damaged()
+    except OSError as error:
+        raise GalleryError(f"can't check the short codes of {path}: {error}") from error
+    return VerifyReport(path, len(found.segments) - len(faults), damaged, healed, codes)
 
 
 def _fault(directory: Path, segment: StoredSegment) -> str | None:

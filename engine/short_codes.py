@@ -15,6 +15,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,18 @@ CODES = "codes"  # the directory, in the gallery's
 _TEMPORARY_PREFIX = ".tmp-"
 _BASIS = "basis"
 _HASH_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class DamagedCodes:
+    """A damaged file: the codes of a segment, or (None) the basis of all."""
+
+    file: Path
+    segment: str | None
+
+    def __str__(self) -> str:
+        whose = "the basis of all short codes" if self.segment is None else f"the short codes of segment {self.segment}"
+        return f"{self.file}, {whose}"
 
 
 class ShortCodeFiles:
@@ -78,9 +91,15 @@ class ShortCodeFiles:
         """Names of the segments whose codes of a basis are there, whole or not."""
         return {path.name.split("-")[0] for path in self._files() if path.name.split("-")[1] == basis}
 
-    def damaged(self) -> list[Path]:
-        """Read every file; those whose content is not what it was."""
-        return [path for path in self._files() if not _whole(path.name, path.read_bytes())]
+    def delete_damaged(self) -> tuple[DamagedCodes, ...]:
+        """Read every file, and delete those whose content isn't what was written."""
+        found = []
+        for path in sorted(self._files()):
+            if not _whole(path.name, path.read_bytes()):
+                path.unlink()
+                first = path.name.split("-")[0]
+                found.append(DamagedCodes(path, None if first == _BASIS else first))
+        return tuple(found)
 
     def keep(self, segments: Collection[str], basis: str | None) -> None:
         """Delete all but the codes of some segments of one basis, and that basis; and what killed writers left."""

@@ -171,6 +171,28 @@ def test_damaged_codes_are_not_used(
         assert all("rows have no codes yet" in one.report.note for one in found)
 
 
+@pytest.mark.parametrize("which", ["basis-*", "[!b]*"])
+def test_verify_names_damaged_codes_deletes_them_and_says_how_to_repair(
+    gallery: Gallery, sketches: Features, truth: Truth, which: str
+) -> None:
+    files = sorted((gallery.path / CODES).iterdir())
+    with gallery.writer() as writer:
+        assert writer.verify().codes == ()
+    damaged = sorted((gallery.path / CODES).glob(which))[0]
+    spoil(damaged)
+    with gallery.writer() as writer:
+        report = writer.verify()
+    whose = None if which.startswith("basis") else damaged.name.split("-")[0]
+    assert [(one.file, one.segment) for one in report.codes] == [(damaged, whose)]
+    assert f"{damaged}, the " in str(report)
+    assert f"python -m engine optimize --gallery {gallery.path}" in str(report)
+    assert not report.damaged
+    assert sorted((gallery.path / CODES).iterdir()) == [file for file in files if file != damaged]
+    assert ranking(everything(gallery, searcher(), sketches)) == truth
+    optimize(gallery, sketches_drawn(16))
+    assert {one.report.note for one in everything(gallery, searcher("codes"), sketches)} == {""}
+
+
 def test_a_copy_has_no_codes_and_gets_them(gallery: Gallery, sketches: Features, truth: Truth, tmp_path: Path) -> None:
     gallery.copy(tmp_path / "copy")
     copy = Gallery.open(tmp_path / "copy")

@@ -57,6 +57,16 @@ def test_a_plan_survives_the_catalogue(tmp_path: Path) -> None:
     assert "don't pay" in str(Plan(None, 5, False, 0.0, ()))
 
 
+def test_info_tells_the_plan_and_counts_the_codes_bytes(tmp_path: Path) -> None:
+    gallery = gallery_of(tmp_path / "g", photos_drawn(1200))
+    before = gallery.info().bytes_on_disk
+    plan = optimize(gallery)
+    codes = sum(file.stat().st_size for file in (gallery.path / CODES).iterdir())
+    assert gallery.info().bytes_on_disk >= before + codes > before
+    shown = CliRunner().invoke(app, ["info", "--gallery", str(gallery.path)]).stdout
+    assert f"{plan.chosen.photo_bytes if plan.chosen else 'no'} bytes a photo" in " ".join(shown.split())
+
+
 def test_few_photos_need_no_codes(tmp_path: Path) -> None:
     gallery = gallery_of(tmp_path / "g", photos_drawn(50))
     assert optimize(gallery).basis is None
@@ -121,7 +131,7 @@ def test_the_command_says_what_it_tried(tmp_path: Path) -> None:
     spoilt = next((gallery.path / CODES).glob("basis-*"))
     spoilt.write_bytes(spoilt.read_bytes()[:-1])
     result = CliRunner().invoke(app, ["verify", "--gallery", str(gallery.path)])
-    assert "1 damaged files deleted" in result.output
+    assert "the basis of all short codes: not what was written, and deleted" in result.output
     assert not spoilt.exists()
     assert keep_up(Gallery.open(gallery.path)) is not None
     assert CliRunner().invoke(app, ["optimize", "--gallery", str(tmp_path / "none")]).exit_code == 1
