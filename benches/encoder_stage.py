@@ -15,7 +15,8 @@ from benches.encodings import GALLERY_PHOTOS
 from engine import Retriever
 from engine.encoders import Encoder
 from engine.encoders.opening import Opened
-from engine.ingest import SEGMENT_PHOTOS, encode
+from engine.encoding import encode
+from engine.ingest import SEGMENT_PHOTOS
 from export.images import ImagePairs, load_pairs
 from export.onnx_file import load_model
 from export.parity import ORIGINAL_BATCH, Parity, Sides, both_sides, compare, original

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from engine.catalogue import Catalogue, new_gallery_id
 from engine.errors import GalleryCorruptError, GalleryError
+from engine.facets import start_counting, stop_counting
 from engine.schema import (
     CATALOGUE,
     SEGMENTS,
@@ -145,11 +146,13 @@ def restore_into(path: Path, snapshot: Path) -> None:
 def _take_over(reading: sqlite3.Connection, writing: sqlite3.Connection) -> None:
     """Replace the photos of one catalogue by those of another, as a commit of the former."""
     rows_ever = max(_rows_ever(reading), _rows_ever(writing))
+    stop_counting(writing)
     for table in ("photos", "previews", "segments"):
         writing.execute(f"DELETE FROM {table}")
         rows = reading.execute(f"SELECT * FROM {table}")
         values = ", ".join("?" * len(rows.description))
         writing.executemany(f"INSERT INTO {table} VALUES ({values})", rows)
+    start_counting(writing)
     # A segment of the same name may have other living rows than before: readers are to read them all.
     writing.execute("UPDATE segments SET changed = ?", (next_generation(writing),))
     write_names(writing, "quarantined", [])

@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.database import Database
 from engine.errors import DuplicateIdError, GalleryVersionError, UnknownIdError
+from engine.facets import start_counting
 from engine.features import FeatureShapes
 from engine.filters import Filter, index_sql
 from engine.records import (
@@ -54,6 +55,7 @@ class Catalogue(Database):
         with cls(temporary).transaction("IMMEDIATE", mode="rwc") as connection:
             for statement in SCHEMA.split(";"):
                 connection.execute(statement)
+            start_counting(connection)
             connection.executemany(
                 "INSERT INTO meta VALUES (?, ?)", [(key, str(value)) for key, value in values.items()]
             )
@@ -125,8 +127,10 @@ class Catalogue(Database):
     def summary(self) -> CatalogueSummary:
         """Read all counts at one moment."""
         with self.transaction() as connection:
-            query = f"SELECT COUNT(*), COALESCE(SUM({QUARANTINED}), 0) FROM photos"
-            photos, quarantined_photos = connection.execute(query).fetchone()
+            # Two counts by indexes: one that looks at each photo's segment takes half a second for a million.
+            (photos,) = connection.execute("SELECT COUNT(*) FROM photos").fetchone()
+            query = f"SELECT COUNT(*) FROM photos WHERE {QUARANTINED}"
+            (quarantined_photos,) = connection.execute(query).fetchone()
             return CatalogueSummary(
                 generation=read_generation(connection),
                 photos=photos - quarantined_photos,

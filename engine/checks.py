@@ -16,7 +16,7 @@ from engine.sources import Source
 from mlrm.features import Features
 
 _NO_MAPS = (1, 1)
-"""The map size of a gallery of features without maps: see `engine.ingest.feature_block`."""
+"""The map size of a gallery of features without maps: see `engine.encoding.feature_block`."""
 
 
 DEFAULT_CANDIDATES = 1000

@@ -54,14 +54,7 @@ def index(
         _write_skipped((), skipped)  # now: after hours of work is too late to find that it can't be written
     retriever = Retriever(model, gallery, device, backend)
     started = time.perf_counter()
-    with progress_bar() as progress:
-        report = retriever.add(
-            photos,
-            metadata=metadata,
-            replace=replace,
-            index_keys=index_key or [],
-            progress=lambda done, total: progress("index", done, total),
-        )
+    report = retriever.add(photos, metadata=metadata, replace=replace, index_keys=index_key or [])
     seconds = time.perf_counter() - started
     say(report.summary())
     _show_skipped(report)
@@ -89,10 +82,7 @@ def sync(
     from engine.sync import sync as bring_up_to_date
 
     retriever = Retriever(model, gallery, device, backend)
-    with progress_bar() as progress:
-        report = bring_up_to_date(
-            retriever, photos, metadata=metadata, progress=lambda done, total: progress("sync", done, total)
-        )
+    report = bring_up_to_date(retriever, photos, metadata=metadata)
     say(report.summary())
     _show_skipped(report.photos)
     say(f"{gallery}: {len(retriever)} photos")
@@ -142,6 +132,7 @@ def search(
 def info(gallery: GalleryOption = Path("my.gallery")) -> None:
     """What a gallery holds."""
     from engine.gallery import Gallery
+    from engine.plan import read_plan
 
     found = Gallery.open(gallery).info()
     table = Table(show_header=False)
@@ -154,6 +145,7 @@ def info(gallery: GalleryOption = Path("my.gallery")) -> None:
         "segments": found.segments,
         "on disk": f"{found.bytes_on_disk / 1e6:.1f} MB",
         "read by a search": f"{found.bytes_resident / 1e6:.1f} MB, which stay in memory while there is room",
+        "short codes": read_plan(found.path) or "none; searches read all features",
         "indexed metadata keys": ", ".join(found.index_keys) or "none",
         "features": found.meta.shapes,
         "model": found.meta.model_name or "of another program",

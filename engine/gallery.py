@@ -11,15 +11,10 @@ most the segment being written, and readers see whole commits only.
 
 from __future__ import annotations
 
-import errno
 import shlex
-import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
 from importlib import metadata as packages
 from pathlib import Path
-
-import numpy as np
 
 from engine.backup import copy_gallery
 from engine.catalogue import Catalogue, new_gallery_id
@@ -30,9 +25,11 @@ from engine.filters import Filter
 from engine.gallery_place import UNFINISHED, is_gallery
 from engine.gallery_writer import GalleryWriter
 from engine.model_check import check_model
-from engine.records import GalleryInfo, GalleryMeta, PhotoRecord, SegmentState
+from engine.reader import SnapshotReader
+from engine.records import GalleryInfo, GalleryMeta, PhotoRecord
 from engine.schema import CATALOGUE, FORMAT_VERSION, SEGMENTS
-from engine.segments import open_segment, verify_segment
+from engine.segments import verify_segment
+from engine.short_codes import CODES
 from engine.snapshot import GallerySnapshot, SegmentView, Selection
 from engine.writer_lock import WriterLock
 
@@ -48,8 +45,6 @@ __all__ = [
     "Selection",
 ]
 
-UNLOCKED_TRIES = 3
-
 
 class Gallery:
     """A gallery opened for reading; :meth:`writer` opens it for writing. Safe to share between threads.
@@ -62,9 +57,7 @@ class Gallery:
         self.path = path
         self.meta = meta
         self._catalogue = catalogue
-        self._refresh = threading.Lock()
-        self._snapshot = GallerySnapshot(generation=-1, segments=())
-        self._views: dict[str, SegmentView] = {}
+        self._reader = SnapshotReader(path, catalogue, meta)
 
     @staticmethod
     def exists(path: str | Path) -> bool:
@@ -195,75 +188,14 @@ class Gallery:
             GalleryCorruptError: a segment is damaged.
             GalleryError: the directory is gone, or holds a new gallery by now.
         """
-        with self._refresh:
-            if self._stamp() != self._snapshot.generation:
-                self._read(None)
-            return self._snapshot
+        return self._reader.snapshot()
 
     def select(self, where: Filter | None) -> Selection:
         """Return the photos that a filter lets through, as of the last commit; all of them without one.
 
         The filter is applied to the metadata of the same commit that the snapshot is of. Raises as `snapshot`.
         """
-        if where is None:
-            return Selection(self.snapshot())
-        # A filter without an index reads all metadata: other readers don't wait for it, unless commits come so fast
-        # that its rows and the snapshot never are of one.
-        for _ in range(UNLOCKED_TRIES):
-            snapshot = self.snapshot()
-            state = self._catalogue.state(since=snapshot.generation, where=where)
-            if state.generation == snapshot.generation:
-                return _selection(snapshot, state.chosen or {})
-        with self._refresh:
-            self._stamp()
-            chosen = self._read(where)
-            return _selection(self._snapshot, chosen)
-
-    def _stamp(self) -> int:
-        """The generation of the last commit, if this is still the same gallery."""
-        gallery_id, generation = self._catalogue.stamp()
-        if gallery_id != self.meta.gallery_id:
-            raise GalleryError(f"{self.path} was replaced by another gallery: open it again")
-        return generation
-
-    def _read(self, where: Filter | None) -> dict[str, list[int]]:
-        """Bring the snapshot up to date, and return the rows of each segment that a filter lets through then."""
-        while True:
-            state = self._catalogue.state(since=self._snapshot.generation, where=where)
-            try:
-                views = {segment.stored.name: self._view(segment) for segment in state.segments}
-            except OSError as error:
-                raise self._unmapped(error, len(state.segments)) from error
-            except GalleryCorruptError:
-                # Compaction deletes a segment once no commit names it: then a newer commit tells where its photos are.
-                if self._stamp() == state.generation:
-                    raise
-                continue
-            if state.generation != self._snapshot.generation:
-                self._views = views
-                living = tuple(view for view in views.values() if view.ids)
-                self._snapshot = GallerySnapshot(state.generation, living)
-            return state.chosen or {}
-
-    def _view(self, segment: SegmentState) -> SegmentView:
-        name = segment.stored.name
-        if segment.live is None:
-            return self._views[name]
-        rows = np.array([row for row, _ in segment.live], dtype=np.int64)
-        ids = tuple(id_ for _, id_ in segment.live)
-        if (view := self._views.get(name)) is not None:  # photos were removed; the features are as they were
-            return replace(view, live_rows=rows, ids=ids)
-        block = open_segment(self.path / SEGMENTS, segment.stored, self.meta.shapes)
-        return SegmentView(name, block.levels, block.region_weights, block.level_weights, block.maps, rows, ids)
-
-    def _unmapped(self, error: OSError, segments: int) -> GalleryError:
-        advice = ""
-        if error.errno == errno.EMFILE:
-            advice = (
-                f". A reader keeps one file open for each of its {segments} segments: allow the process more of them "
-                "with `ulimit -n`; photos added many at a time make fewer segments"
-            )
-        return GalleryError(f"can't map the segments of {self.path}: {error}{advice}")
+        return self._reader.select(where)
 
     def existing(self) -> dict[str, PhotoRecord]:
         """All photos by id: what an interrupted ``add`` may skip."""
@@ -295,7 +227,9 @@ class Gallery:
             quarantined_photos=found.quarantined_photos,
             rows_ever=rows + found.dropped_rows,
             segments=len(found.segments),
-            bytes_on_disk=sum(segment.bytes for segment in found.segments) + self._catalogue.path.stat().st_size,
+            bytes_on_disk=sum(segment.bytes for segment in found.segments)
+            + self._catalogue.path.stat().st_size
+            + sum(file.stat().st_size for file in (self.path / CODES).glob("*.safetensors")),
             bytes_resident=rows * self.meta.shapes.searched_bytes,
             index_keys=found.index_keys,
             meta=self.meta,
@@ -315,18 +249,13 @@ class Gallery:
             for segment in found.segments:
                 verify_segment(self.path / SEGMENTS, segment)
         except GalleryCorruptError:
-            if self._stamp() == found.generation:
+            if self._reader.stamp() == found.generation:
                 raise
             self.verify()  # compaction deleted the segment meanwhile
 
     def writer(self) -> GalleryWriter:
         """Return the context manager that adds and removes photos while it holds the gallery's lock."""
         return GalleryWriter(self.path, self._catalogue, self.meta.shapes)
-
-
-def _selection(snapshot: GallerySnapshot, chosen: Mapping[str, list[int]]) -> Selection:
-    rows = (np.array(chosen[segment.name], dtype=np.int64) for segment in snapshot.segments)
-    return Selection(snapshot, tuple(rows))
 
 
 def _own_version() -> str:

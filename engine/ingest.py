@@ -1,18 +1,15 @@
 """Photos on their way into a gallery: decoded, encoded in batches and committed in segments, all at the same time."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-import torch
-from PIL import Image
-
 from engine.encode_ahead import BATCHES_AHEAD, EncodeAhead
 from engine.encoders import Encoder
+from engine.encoding import ENCODE_BATCH, encode, feature_block
 from engine.errors import FeatureValueError, ImageError, InvalidPhotoError
 from engine.gallery import FeatureBlock, Gallery, GalleryWriter
 from engine.gallery_writer import check_id
@@ -20,11 +17,9 @@ from engine.records import PhotoFile
 from engine.sources import Expanded, Photo, Source, decode, file_stamp
 from engine.types import AddReport, Skipped
 from mlrm.features import Features
-from mlrm.transforms import image_to_tensor
 
 SEGMENT_PHOTOS = 512
 """Photos committed at a time: what a kill may cost."""
-ENCODE_BATCH = 16
 
 Progress = Callable[[int, int], None]
 GalleryFor = Callable[[FeatureBlock], Gallery]
@@ -289,23 +284,3 @@ class Ingest:
 
     def _skip(self, source: Source, reason: str) -> None:
         self._skipped.append(Skipped(str(source), reason))
-
-
-def encode(encoder: Encoder, images: Iterable[Image.Image], domain: Any) -> Features:
-    """Features of RGB images, in batches."""
-    tensors = [image_to_tensor(image, encoder.image_size) for image in images]
-    starts = range(0, len(tensors), ENCODE_BATCH)
-    return Features.cat(encoder.encode(torch.stack(tensors[s : s + ENCODE_BATCH]), domain) for s in starts)
-
-
-def feature_block(features: Features) -> FeatureBlock:
-    """Features as the arrays a gallery stores; without maps, one empty cell stands for them."""
-
-    def array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-        return tensor.detach().to("cpu", torch.promote_types(tensor.dtype, torch.float32)).numpy()
-
-    regions = features.region_weights
-    maps = np.zeros((*regions.shape, 1, 1), np.uint8) if features.maps is None else array(features.maps)
-    return FeatureBlock(
-        tuple(array(level) for level in features.levels), array(regions), array(features.level_weights), maps
-    )

@@ -2,9 +2,9 @@
 
 import dataclasses
 import os
-import threading
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, overload
 
 from PIL import Image
@@ -18,18 +18,18 @@ from engine.checks import (
     metadata_by_id,
     metadata_in_order,
 )
-from engine.compaction import CompactReport
 from engine.encoders import Encoder
 from engine.encoders.opening import open_encoder
+from engine.encoding import encode, feature_block
 from engine.errors import ConfigError, FeatureShapeError
 from engine.exact import ExactSearch
 from engine.filters import Filter, check_index_key
 from engine.gallery import FeatureBlock, Gallery
-from engine.ingest import Ingest, Progress, encode, feature_block
+from engine.ingest import Ingest, Progress
+from engine.keeper import Keeper
 from engine.model_check import EXTERNAL
-from engine.optimize import keep_up, optimize
+from engine.optimize import optimize
 from engine.plan import Plan
-from engine.quarantine import VerifyReport
 from engine.results import make_result
 from engine.sources import expand
 from engine.types import AddReport, SearchReport, SearchResult
@@ -41,7 +41,7 @@ from mlrm.images import ImageSource, load_image
 Where = Mapping[str, Any]
 
 
-class Retriever:
+class Retriever(Keeper):
     """Finds the photos that a sketch shows. Safe to share between threads.
 
     model: a checkpoint, an `.onnx` file of `python -m export.to_onnx` or an `.engine` of `python -m export.to_trt`;
@@ -70,21 +70,9 @@ class Retriever:
         self.backend = open_encoder(model, self.device, backend)
         self.encoder: Encoder = self.backend.encoder
         self._find = CertifiedSearch(ExactSearch(self.device), memory)
-        self.path = Path(gallery).absolute()  # so that a later change of directory does no harm
-        self._writing = threading.Lock()
-        self._gallery = Gallery.open(self.path) if Gallery.exists(self.path) else None
+        super().__init__(gallery)
         if self._gallery is not None and self._gallery.meta.model_fingerprint != EXTERNAL:
             self._check_model(self._gallery)
-
-    @property
-    def gallery(self) -> Gallery | None:
-        """The gallery on disk; None before the first photo."""
-        if self._gallery is None and Gallery.exists(self.path):
-            self._gallery = Gallery.open(self.path)
-        return self._gallery
-
-    def __len__(self) -> int:
-        return 0 if self.gallery is None else len(self.gallery.snapshot())
 
     def __repr__(self) -> str:
         runs = f"model {self.encoder.name}, {self.backend.name}, {self.device}"
@@ -125,16 +113,13 @@ class Retriever:
         entries, unmatched = metadata_by_id(metadata, expanded.sources)
         for key in index_keys:
             check_index_key(key)
-        with self._writing:
+        bar = progress_bar() if progress is None else nullcontext(_untold)
+        with self._writing, bar as show:
             if (gallery := self.gallery) is not None:
                 self._check_model(gallery)
             with Ingest(self.encoder, gallery, self._gallery_for, entries, replace, index_keys) as ingest:
-                if progress is not None:
-                    report = ingest.run(expanded, progress)
-                else:
-                    with progress_bar() as show:
-                        report = ingest.run(expanded, lambda done, total: show("add photos", done, total))
-            self._keep_up()
+                report = ingest.run(expanded, progress or partial(show, "add photos"))
+            self._keep_up(partial(show, "short codes"))
         return dataclasses.replace(report, unmatched=unmatched)
 
     def add_features(
@@ -179,33 +164,6 @@ class Retriever:
             self._keep_up()
         return AddReport(tuple(ids), 0, ())
 
-    def remove(self, ids: str | Sequence[str]) -> None:
-        """Remove photos for good, by one id or several; raises `UnknownIdError` for an unknown one and removes none."""
-        with self._writing:
-            gallery = Gallery.open(self.path)
-            with gallery.writer() as writer:
-                writer.remove([ids] if isinstance(ids, str) else ids)
-
-    def update(self, metadata: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """Give photos, by id, other metadata in place of what they have (None: none), all at once.
-
-        Raises `UnknownIdError` for an id that isn't there and `InvalidPhotoError` for what JSON can't hold; then no
-        photo is changed.
-        """
-        with self._writing, Gallery.open(self.path).writer() as writer:
-            writer.update_metadata(metadata)
-
-    def compact(self) -> CompactReport:
-        """Merge small segments and drop the rows of removed photos; searches go on, and find what they found.
-
-        Worth it after many small additions or removals. Killed at any moment, no photo is lost.
-        """
-        with self._writing:
-            with Gallery.open(self.path).writer() as writer:
-                report = writer.compact()
-            self._keep_up()
-        return report
-
     def optimize(self, sketches: Sequence[ImageSource] = (), progress: Progress | None = None) -> Plan:
         """Choose short codes by measuring, and make them: exact searches then read a tenth of the bytes or less.
 
@@ -215,24 +173,6 @@ class Retriever:
         features = encode(self.encoder, [load_image(one) for one in sketches], "sketch") if len(sketches) else None
         with self._writing:
             return optimize(Gallery.open(self.path), features, progress)
-
-    def snapshot(self, directory: str | os.PathLike[str]) -> None:
-        """Copy the gallery, as of its last commit, to a new directory, while others read and write.
-
-        On the same file system it shares the features' bytes: quick, and no backup against a failing disk.
-        """
-        Gallery.open(self.path).copy(Path(directory))
-
-    def restore(self, snapshot: str | os.PathLike[str]) -> None:
-        """Put the gallery back to what a snapshot of it holds, as one commit; killed at any moment, before or after."""
-        with self._writing:
-            Gallery.restore(self.path, Path(snapshot))
-            self._keep_up()
-
-    def verify(self) -> VerifyReport:
-        """Check every file of the gallery, and leave damaged segments out of searches until they are repaired."""
-        with self._writing, Gallery.open(self.path, damaged=True).writer() as writer:
-            return writer.verify()
 
     @overload
     def search(
@@ -329,11 +269,6 @@ class Retriever:
         answers = self._find(gallery, gallery.select(where), queries, top_k, max_candidates=most)
         return [make_result(gallery, queries[i : i + 1], answers[i], image) for i, image in enumerate(images)]
 
-    def _keep_up(self) -> None:
-        """Make the short codes of what is new, where the gallery has some."""
-        if (gallery := self.gallery) is not None:
-            keep_up(gallery)
-
     def _gallery_for(
         self, block: FeatureBlock, fingerprint: str | None = None, region_weight_power: int | None = None
     ) -> Gallery:
@@ -355,8 +290,6 @@ class Retriever:
     def _check_model(self, gallery: Gallery) -> None:
         gallery.check_model(self.encoder.fingerprint, self.encoder.name)
 
-    def _next_ids(self, count: int) -> list[str]:
-        """Numbers that no photo here ever had as its default id: what was removed is counted too."""
-        info = None if self.gallery is None else self.gallery.info()
-        first = 0 if info is None else info.rows_ever
-        return [str(first + number) for number in range(count)]
+
+def _untold(stage: str, done: int, total: int) -> None:
+    """Progress of which the caller has a display of its own."""

@@ -12,10 +12,10 @@ import torch
 from benches.cases import Rows
 from engine.certified import Answer, CertifiedSearch
 from engine.encoders.opening import open_encoder
+from engine.encoding import encode
 from engine.exact import ExactSearch
 from engine.features import FeatureBlock
 from engine.gallery import Gallery
-from engine.ingest import encode
 from engine.optimize import TRIED_BY, optimize
 from kernels.blocks import GalleryBlock
 from kernels.reference import canonical_distance

@@ -94,6 +94,7 @@ def test_from_photos_to_pictures(checkpoint: Path, photos: Path, sketches: list[
     assert re.search(rf"photos\W+{COUNT}\b", info)
     assert "3 regions, 3 levels" in info
     assert checkpoint.name in info.replace("\n", "")
+    assert "none; searches read all features" in info
 
 
 def test_files_that_were_skipped_are_listed(checkpoint: Path, photos: Path, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_reader_that_comes_too_late_for_a_file_finds_its_photos_in_the_merged_
                 writer.compact()
         return original(*arguments)
 
-    monkeypatch.setattr("engine.gallery.open_segment", open_late)
+    monkeypatch.setattr("engine.reader.open_segment", open_late)
     assert contents(late) == before
     assert compacted
 

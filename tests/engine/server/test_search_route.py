@@ -99,10 +99,16 @@ def test_an_explanation_sums_to_the_distance(shared: TestClient, retriever: Retr
         assert math.isclose(sum(match["explanation"]["photo"]["weights"]), 1, rel_tol=1e-5)
     cells = [value for region in answer["sketch"]["maps"] for row in region for value in row]
     assert 0 <= min(cells) <= max(cells) <= 1
+    assert answer["sketch"]["frame"] == [0, 0, 100]
+
+
+def test_of_a_small_drawing_the_frame_that_was_looked_at_is_told(shared: TestClient) -> None:
+    drawing = DRAWING | {"size": 200}
+    answer = shared.post("/v1/search", json={"drawing": drawing, "top_k": 1, "explain": True}).json()
     left, top, side = answer["sketch"]["frame"]
     assert left + side / 2 == pytest.approx(50)
     assert top + side / 2 == pytest.approx(45)
-    assert side == pytest.approx(80 * 256 / 224)
+    assert side == pytest.approx(200 / 2)
 
 
 def test_without_being_asked_nothing_is_explained(shared: TestClient) -> None:
