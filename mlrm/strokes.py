@@ -1,7 +1,7 @@
 """A drawing as strokes of a pen -> the picture that a model sees. Pillow and NumPy only.
 
-The sketches that models are trained on fill their frame and have thin lines. People begin anywhere on a canvas, small
-or at its edge: `fitted` moves what they drew to where training sketches are.
+The sketches that models are trained on fill their frame and have thin lines. People draw anywhere on a canvas, small
+or at its edge: `fitted` moves what is small to where training sketches are.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ FRAME = 224 / 256
 """Share of the picture that a fitted drawing's longer side takes: that of the QMUL data sets' sketches."""
 LARGEST_SCALE = 2.0
 """A fitted drawing is enlarged this much at most: the first short line of a drawing is no whole one."""
+SMALL = 0.5
+"""Longer side, in parts of the canvas's, below which a drawing is fitted. A larger one is as large as it will be, or
+the first part of one: enlarged, a part is found worse than as it lies (docs/service.md)."""
 _OVERSAMPLING = 4
 _LIGHTEST = 0.4  # width of a line drawn without pressure, as a share of the pen's
 
@@ -46,7 +49,12 @@ def ink(strokes: Sequence[Stroke]) -> float:
 
 def first_share(strokes: Sequence[Stroke], share: float) -> list[Stroke]:
     """The drawing when a share (0..1) of its ink was on the paper: whole strokes, and the beginning of one."""
-    left, kept = share * ink(strokes), list[Stroke]()
+    return first_length(strokes, share * ink(strokes))
+
+
+def first_length(strokes: Sequence[Stroke], length: float) -> list[Stroke]:
+    """The drawing when its lines were so long, in parts of the canvas's side; all of it if they never are."""
+    left, kept = length, list[Stroke]()
     for stroke in strokes:
         steps = np.linalg.norm(np.diff(stroke.points[:, :2], axis=0), axis=1)
         count = int(np.searchsorted(np.cumsum(steps), left * (1 + 1e-9), side="right")) + 1
@@ -60,13 +68,17 @@ def first_share(strokes: Sequence[Stroke], share: float) -> list[Stroke]:
 def frame(strokes: Sequence[Stroke]) -> tuple[float, float, float]:
     """The square that a drawing should fill: left, top and side, in parts of the canvas's side.
 
-    The drawing is in its middle, its longer side `FRAME` of it; yet the square is no smaller than 1/`LARGEST_SCALE`.
+    The whole canvas for a drawing that isn't `SMALL`. Otherwise the drawing is in its middle, its longer side `FRAME`
+    of it; yet the square is no smaller than 1/`LARGEST_SCALE`.
     """
     if not strokes:
         return 0.0, 0.0, 1.0
     every = np.concatenate([stroke.points[:, :2] for stroke in strokes])
     low, high = every.min(0), every.max(0)
-    side = max(float((high - low).max()) / FRAME, 1 / LARGEST_SCALE)
+    longer = float((high - low).max())
+    if longer >= SMALL:
+        return 0.0, 0.0, 1.0
+    side = max(longer / FRAME, 1 / LARGEST_SCALE)
     left, top = (low + high) / 2 - side / 2
     return float(left), float(top), side
 

@@ -65,6 +65,11 @@ class Unfinished:
     def __init__(self, model: MLRM, device: torch.device, progress: Progress) -> None:
         self._model, self._device, self._progress = model, device, progress
 
+    @property
+    def region_weight_power(self) -> int:
+        """p of the model's distance."""
+        return self._model.config.region_weight_power
+
     def photos(self, name: str, files: Sequence[Path]) -> Features:
         """Features of photos; raises `DatasetError` naming every file that can't be used."""
         size = self._model.config.image_size
@@ -80,23 +85,25 @@ class Unfinished:
         for framing, framed in FRAMINGS.items():
             last: list[set[int]] | None = None
             for share in sorted(SHARES, reverse=True):
-                features = self._sketches(name, [framed(first_share(one, share)) for one in drawings])
+                features = self.sketches(name, [framed(first_share(one, share)) for one in drawings])
                 first = self._first(features, photos)
                 last = last or first
                 kept = sum(len(a & b) for a, b in zip(first, last, strict=True)) / sum(map(len, last))
                 rank = None
                 if photo_of is not None:
-                    rank = ranks(features, photos, photo_of, self._model.config.region_weight_power)
+                    rank = ranks(features, photos, photo_of, self.region_weight_power)
                 numbers = None if rank is None else accuracy(rank, len(photos))
                 results.append(Found(name, framing, share, numbers, kept))
         return sorted(results, key=lambda one: (one.framing, one.share))
 
     def _first(self, sketches: Features, photos: Features) -> list[set[int]]:
-        power = self._model.config.region_weight_power
-        _, rows = distance_topk(sketches, GalleryBlock.of(photos), k=FIRST, region_weight_power=power)
+        _, rows = distance_topk(
+            sketches, GalleryBlock.of(photos), k=FIRST, region_weight_power=self.region_weight_power
+        )
         return [set(row) for row in rows.tolist()]
 
-    def _sketches(self, name: str, drawings: Drawings) -> Features:
+    def sketches(self, name: str, drawings: Drawings) -> Features:
+        """Features of drawings as they lie."""
         size = self._model.config.image_size
         images = [image_to_tensor(render(strokes, size), size) for strokes in drawings]
         return self._features(name, images, "sketch")
@@ -127,7 +134,8 @@ def main(
     results: list[Found] = []
     galleries: list[Features] = []
     with progress_bar() as progress:
-        search = Unfinished(load(checkpoint or SHIPPED).to(where), where, progress)
+        model = load(checkpoint or SHIPPED).to(where)
+        weights, search = model.fingerprint(), Unfinished(model, where, progress)
         for folder in data:
             pairs = read_pairs(folder, "test")
             photos = search.photos(pairs.name, pairs.photos)
@@ -140,11 +148,12 @@ def main(
             results += search.found(strokes.stem, lines, Features.cat(galleries), None)
     Console().print(_table(results))
     if json_file:
-        json_file.write_text(json.dumps([found.to_dict() for found in results], indent=1) + "\n")
+        record = {"weights": weights, "results": [found.to_dict() for found in results]}
+        json_file.write_text(json.dumps(record, indent=1) + "\n")
     if plot:
         from mlrm.unfinished_plot import draw
 
-        draw([found.to_dict() for found in results], plot)
+        draw([found.to_dict() for found in results], plot, weights)
 
 
 def _table(results: Sequence[Found]) -> Table:

@@ -6,32 +6,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlrm.figures.style import COLOURS, new_figure, plain, save
+
 _STYLE = {"as drawn": "--", "fitted": "-"}
-_COLOURS = ("#2f5d50", "#d9480f", "#7048a8", "#0b7285")
 
 
-def draw(results: Sequence[Mapping[str, Any]], file: Path) -> None:
+def draw(results: Sequence[Mapping[str, Any]], file: Path, weights: str) -> None:
     """Draw acc@10 and the share of the last ten that is found already, over the share of ink, into a picture."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9.5, 3.8)
     panels = figure.subplots(1, 2, sharey=True)
     names = list(dict.fromkeys(one["data"] for one in results))
     for panel, key, title in (
         (panels[0], "acc10", "own photo among the first ten"),
         (panels[1], "kept", "of the last ten, found already"),
     ):
-        for colour, name in zip(_COLOURS, names, strict=False):
+        for colour, name in zip(COLOURS, names, strict=False):
             for framing, style in _STYLE.items():
                 some = [one for one in results if (one["data"], one["framing"]) == (name, framing) and key in one]
                 if some:
                     ink, value = ([100 * one[which] for one in some] for which in ("ink", key))
                     panel.plot(ink, value, style, color=colour, marker="o", markersize=4, label=f"{name}, {framing}")
         panel.set(title=title, xlabel="ink on the canvas, %", xlim=(0, 102), ylim=(0, 102))
-        panel.grid(color="#e2e0d9")
-        panel.spines[["top", "right"]].set_visible(False)
+        plain(panel)
         panel.legend(frameon=False, fontsize=8)
     panels[0].set_ylabel("%")
-    figure.savefig(file, dpi=110)
+    save(figure, file, weights)

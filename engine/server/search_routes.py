@@ -46,7 +46,7 @@ def search_routes(service: Service) -> APIRouter:
     async def search(request: Request) -> SearchAnswer:
         """The photos nearest to a sketch, exact, nearest first.
 
-        A drawing on a canvas is moved and scaled to fill its frame, as the sketches are that models learn from.
+        A small drawing on a canvas is moved and enlarged to fill its frame, as the sketches are that models learn from.
         Sketches of several callers are searched together; none sees the others' filters or results.
         """
         options, sketch = await _asked(request)
@@ -84,7 +84,7 @@ def _render(service: Service, lines: list[Stroke]) -> Image.Image:
 
 async def _calm(service: Service) -> SearchAnswer:
     """The answer to an almost empty canvas: no photo, instead of those that happen to be nearest to nothing."""
-    photos = await service.thread(lambda: service.gallery.info().photos)
+    photos = await service.thread(lambda: len(service.gallery.snapshot()))
     return SearchAnswer(status="too_little_ink", matches=[], photos=photos)
 
 

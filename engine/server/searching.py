@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageStat
 
+from engine.encoding import encode
 from engine.explain import Explanation
-from engine.ingest import encode
 from engine.retriever import Retriever
 from engine.server.schemas import ExplanationOut, MatchOut, Options, Regions, SearchAnswer
 from engine.types import Match, SearchResult
 from mlrm.features import Features
 from mlrm.strokes import Stroke, ink
 
-LEAST_INK = 0.25
-"""Length of all lines, in parts of the canvas's side, below which a drawing is too little to search by."""
+LEAST_INK = 0.5
+"""Length of all lines, in parts of the canvas's side, below which a drawing is too little to search by: below it the
+first ten photos hold the right one no more often than chance (`python -m mlrm.first_lines`, docs/service.md)."""
 LEAST_CONTRAST = 1.0
 """Standard deviation of a picture's grey levels (0..255) below which it shows nothing."""
 _DECIMALS = 3  # of map values, which are stored in 8 bits

@@ -40,7 +40,7 @@ def status_routes(service: Service) -> APIRouter:
     @routes.get("/metrics", operation_id="metrics", tags=["status"], responses=refusals(), response_class=Response)
     async def metrics() -> Response:
         """Numbers for Prometheus."""
-        service.metrics.photos.set(await service.thread(lambda: service.gallery.info().photos))
+        service.metrics.photos.set(await service.thread(lambda: len(service.gallery.snapshot())))
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return routes

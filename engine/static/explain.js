@@ -115,7 +115,9 @@ function parts(match, contributions, rows) {
       ? `Lower is nearer. Region ${most + 1} differs most: ${share(sums[most])} of the distance.`
       : "The two are the same to the model."),
   );
+  box.firstChild.id = "parts-title";
   const table = document.createElement("table"), largest = Math.max(...contributions.flat()) || 1;
+  table.setAttribute("aria-labelledby", "parts-title");
   contributions.forEach((levels, region) => {
     const head = table.insertRow();
     head.innerHTML = `<th class="region" colspan="4" scope="rowgroup">Region ${region + 1}</th>`;

@@ -5,7 +5,7 @@ import { strokes as example } from "./example.js";
 import { explanation } from "./explain.js";
 import { Filters } from "./filters.js";
 import { pack, unpack } from "./link.js";
-import { Results } from "./results.js";
+import { Results, shortName } from "./results.js";
 import { Sketchpad, SIZE } from "./sketchpad.js";
 
 const get = (id) => document.getElementById(id);
@@ -16,6 +16,7 @@ const results = new Results(get("results"), openWhy);
 let running = null; // AbortController of the search in flight
 let asked = 0, shown = 0; // numbers of searches
 let limits = { body_bytes: Infinity };
+const SPOKEN = 3; // photos named to a screen reader after each search
 
 // ---- searching
 
@@ -57,12 +58,17 @@ function summary({ status, matches, photos }) {
 function show(matches, text) {
   results.show(matches);
   get("empty").hidden = !pad.isEmpty;
-  tell(text);
+  tell(text, false, matches.length ? `. First: ${matches.slice(0, SPOKEN).map(({ id }) => shortName(id)).join(", ")}` : "");
 }
 
-function tell(text, busy = false) {
-  get("status").textContent = text;
+// unseen: what is said to those who don't see the photos.
+function tell(text, busy = false, unseen = "") {
+  const rest = document.createElement("span");
+  rest.className = "unseen";
+  rest.textContent = unseen;
+  get("status").replaceChildren(text, rest);
   get("status").classList.toggle("busy", busy);
+  get("results").setAttribute("aria-busy", String(busy));
 }
 
 // again: whether the same may work in a moment.
@@ -172,14 +178,17 @@ async function openWhy(index) {
   get("why-title").textContent = `${match.rank}. ${match.id}`;
   get("why-previous").disabled = index === 0;
   get("why-next").disabled = index === results.matches.length - 1;
+  get("why-status").textContent = "";
   if (!get("why").open) get("why").showModal();
   try {
     const answer = await api.search(sketch(), { top_k: 1, subset: [match.id], explain: true }, signal);
     if (!answer.matches.length) throw new api.Trouble("refused", "This photo is no longer in the gallery.");
     const body = await explanation({ ...answer.matches[0], rank: match.rank }, answer, sketch(), signal);
-    if (!signal.aborted) get("why-body").replaceChildren(body);
+    if (signal.aborted) return;
+    get("why-body").replaceChildren(body);
+    get("why-status").textContent = body.querySelector(".lead").textContent;
   } catch (error) {
-    if (!signal.aborted) get("why-body").textContent = error.message;
+    if (!signal.aborted) get("why-body").textContent = get("why-status").textContent = error.message;
   }
 }
 

@@ -6,6 +6,9 @@ const SIDE = 384; // of the pictures asked for: sharp on a dense screen
 const MOVE = { duration: 260, easing: "cubic-bezier(.2,.7,.2,1)" };
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
+// An id is a path, as a rule; its end is the name.
+export function shortName(id) { return id.split("/").at(-1); }
+
 export class Results {
   constructor(list, open) {
     this.list = list;
@@ -47,7 +50,7 @@ export class Results {
     const card = document.createElement("li");
     card.innerHTML = '<button class="card"><span class="picture"><img alt=""><span class="rank"></span></span>'
       + '<span class="caption"><span class="name"></span><span class="distance" title="Lower is nearer"></span></span></button>';
-    card.querySelector(".name").textContent = id.split("/").at(-1);
+    card.querySelector(".name").textContent = shortName(id);
     card.querySelector(".name").title = id;
     card.firstChild.addEventListener("click", () => this.open(this.matches.findIndex((match) => match.id === id)));
     card.stop = new AbortController();

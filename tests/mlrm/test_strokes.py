@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlrm.strokes import FRAME, LARGEST_SCALE, Stroke, first_share, fitted, frame, ink, render
+from mlrm.strokes import FRAME, LARGEST_SCALE, SMALL, Stroke, first_share, fitted, frame, ink, render
 
 
 def stroke(*points: tuple[float, ...], width: float = 0.01) -> Stroke:
@@ -35,15 +35,26 @@ def test_a_share_of_the_ink_is_the_beginning_of_the_drawing(share: float) -> Non
     assert (np.concatenate([one.points for one in part]) == whole[: sum(len(one.points) for one in part)]).all()
 
 
+LITTLE = [Stroke(one.points * (0.75, 0.75, 1) + (0.1, -0.05, 0), one.width) for one in CROSS]
+"""The same, its longer side 0.45."""
+
+
+@pytest.mark.parametrize(("longer", "fits"), [(SMALL - 0.01, True), (SMALL + 0.01, False)])
+def test_only_what_is_small_is_fitted(longer: float, fits: bool) -> None:
+    drawing = [stroke((0.1, 0.2), (0.1 + longer, 0.3))]
+    assert (frame(drawing) != (0, 0, 1)) == fits
+    assert (fitted(drawing)[0].points != drawing[0].points).any() == fits
+
+
 def test_a_fitted_drawing_fills_the_frame_from_its_middle() -> None:
-    points = np.concatenate([one.points[:, :2] for one in fitted(CROSS)])
+    points = np.concatenate([one.points[:, :2] for one in fitted(LITTLE)])
     assert points.max(0) - points.min(0) == pytest.approx([FRAME, FRAME * 2 / 3])
     assert (points.max(0) + points.min(0)) / 2 == pytest.approx([0.5, 0.5])
 
 
 def test_fitting_does_not_depend_on_where_and_how_large_it_was_drawn() -> None:
-    small = [Stroke(one.points * (0.75, 0.75, 1) + (0.1, -0.05, 0), one.width) for one in CROSS]
-    for a, b in zip(fitted(CROSS), fitted(small), strict=True):
+    small = [Stroke(one.points * (0.98, 0.98, 1) + (-0.1, 0.3, 0), one.width) for one in LITTLE]
+    for a, b in zip(fitted(LITTLE), fitted(small), strict=True):
         assert a.points == pytest.approx(b.points)
         assert a.width == b.width
 
@@ -55,8 +66,8 @@ def test_the_first_short_line_is_enlarged_no_more_than_may_be() -> None:
 
 
 def test_the_frame_is_the_square_that_fitting_makes_the_canvas() -> None:
-    left, top, side = frame(CROSS)
-    for before, after in zip(CROSS, fitted(CROSS), strict=True):
+    left, top, side = frame(LITTLE)
+    for before, after in zip(LITTLE, fitted(LITTLE), strict=True):
         assert (before.points[:, :2] - (left, top)) / side == pytest.approx(after.points[:, :2])
 
 

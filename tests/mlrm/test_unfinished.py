@@ -78,7 +78,7 @@ def test_the_command_reports_every_share_in_every_framing(tmp_path: Path, monkey
     options = ["--data", str(tmp_path / "pairs"), "--strokes", str(file), "--json", str(out), "--plot", str(plot)]
     result = CliRunner().invoke(app, [checkpoint, *options, "--device", "cpu"])
     assert result.exit_code == 0, result.output
-    rows = json.loads(out.read_text())
+    rows = json.loads(out.read_text())["results"]
     assert len(rows) == 2 * len(FRAMINGS) * len(shares)
     whole = [row for row in rows if row["ink"] == 1]
     assert [row["kept"] for row in whole] == [1] * len(whole)
