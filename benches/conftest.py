@@ -15,11 +15,14 @@ from mlrm.errors import ConfigError
 MACHINE = pytest.StashKey[Machine]()
 NOT_MEASURED = pytest.StashKey[list[dict[str, Any]]]()
 ENCODERS_NOT_MEASURED = pytest.StashKey[list[dict[str, Any]]]()
+TABLE2_NOT_MEASURED = pytest.StashKey[list[dict[str, Any]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sweep", action="store_true", help="measure every declared size, which takes an hour or more")
     parser.addoption("--models", help="folder that keeps the exported models between runs; default: none does")
+    parser.addoption("--data", action="append", default=[], help="table 2: a folder of real pairs too; repeat for more")
+    parser.addoption("--whole", action="store_true", help="table 2: all sketches by every way, which takes an hour")
     parser.addoption("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda or cuda:N")
 
 
@@ -52,6 +55,12 @@ def encoders_not_measured(request: pytest.FixtureRequest) -> list[dict[str, Any]
 
 
 @pytest.fixture(scope="session")
+def table2_not_measured(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    """The same of table 2."""
+    return request.config.stash.setdefault(TABLE2_NOT_MEASURED, [])
+
+
+@pytest.fixture(scope="session")
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The gallery and searcher at hand."""
     one = Stage(device_of(request.config))
@@ -64,3 +73,4 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
         output_json["machine"] = asdict(measure_again(config.stash[MACHINE], device_of(config)))
         output_json["not_measured"] = config.stash.get(NOT_MEASURED, [])
         output_json["encoders_not_measured"] = config.stash.get(ENCODERS_NOT_MEASURED, [])
+        output_json["table2_not_measured"] = config.stash.get(TABLE2_NOT_MEASURED, [])

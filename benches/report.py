@@ -14,6 +14,12 @@ from benches.goals import outcomes
 from benches.page import page
 from benches.roofline import draw_roofline
 from benches.rows import Run, read_run
+from benches.table2.accuracy import read_accuracy
+from benches.table2.page import goals_reached as table2_goals
+from benches.table2.page import table2_page
+from benches.table2.plot import draw_table2
+from benches.table2.real import shipped
+from benches.table2.rows import Table2Run, read_table2
 from mlrm.cli import errors_shown, run, say
 from mlrm.errors import ConfigError
 
@@ -52,6 +58,18 @@ def write_encoders(found: EncoderRun, folder: Path) -> list[Path]:
     return [data, text]
 
 
+def write_table2(found: Table2Run, folder: Path) -> list[Path]:
+    """Write <device>-table2.json, .md and .png into `folder`, made if need be; returns them in this order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = device_name(found.machine.device)
+    data, text, plot = (folder / f"{name}-table2.{ending}" for ending in ("json", "md", "png"))
+    data.write_text(found.to_json(), encoding="utf-8")
+    page_text = table2_page(found, read_accuracy(), shipped().fingerprint(), plot.name)
+    text.write_text(page_text, encoding="utf-8")
+    draw_table2(found, plot)
+    return [data, text, plot]
+
+
 def device_name(device: str) -> str:
     """A device's name as a file's: "NVIDIA H100 80GB HBM3" -> "nvidia-h100-80gb-hbm3"."""
     return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
@@ -67,12 +85,12 @@ def main(
     threshold: Annotated[float, typer.Option(help="How much slower is allowed: 0.1 is 10 %.", min=0)] = 0.1,
 ) -> None:
     """Turn a run of the benches into a page with a table, a roofline plot, and the goals met and missed."""
-    found, encoders = read_run(measured), read_encoder_run(measured)
+    found, encoders, table2 = read_run(measured), read_encoder_run(measured), read_table2(measured)
     if against is not None and _got_slower(read_run(against), found, threshold):
         sys.exit(1)
     reached: list[bool] = []
-    # A run may be of either alone; one of neither is refused.
-    if found.rows or not encoders.rows:
+    # A run may be of any alone; one of none is refused.
+    if found.rows or not (encoders.rows or table2.rows):
         for file in write_results(found, out):
             say(f"wrote {file}")
         reached += [one.met for one in outcomes(found)]
@@ -80,6 +98,10 @@ def main(
         for file in write_encoders(encoders, out):
             say(f"wrote {file}")
         reached += [one.met for one in goals_reached(encoders)]
+    if table2.rows:
+        for file in write_table2(table2, out):
+            say(f"wrote {file}")
+        reached += [one.met for one in table2_goals(table2)]
     say(f"goals: {sum(reached)} of {len(reached)} met")
 
 

@@ -79,8 +79,8 @@ def read_run(file: Path) -> Run:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         machine = Machine(**found["machine"])
-        if "parts" in found:
-            return Run(machine, (), ())  # results of encoders
+        if "parts" in found or "table2" in found:
+            return Run(machine, (), ())  # results of encoders, or of table 2
         if "benchmarks" in found:
             rows = tuple(_measured(one) for one in found["benchmarks"] if "provider" in one["extra_info"])
             absent = tuple(_absent(one) for one in found["not_measured"])

@@ -1,0 +1,84 @@
+"""What consecutive rows share: one size's inputs and one way's copy of the gallery at a time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benches.memory import free_bytes
+from benches.oracle import oracle
+from benches.table2.inputs import Side, draw
+from benches.table2.real import shipped, sides
+from benches.table2.sizes import Size
+from benches.table2.ways import Searching, Way, ways
+from mlrm.datasets import PairDataset
+
+CHECKED_SKETCHES = 8
+"""Sketches whose answer is compared with the float64 ranking."""
+
+
+def gallery_of(size: Size) -> tuple[str, int]:
+    """What names a gallery."""
+    return size.trunk, size.photos
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """nearest: the oracle's photos for the first sketches, int64 [CHECKED_SKETCHES, top_k], on the CPU."""
+
+    gallery: Side
+    sketches: Side
+    nearest: Tensor
+    free_bytes: int
+
+
+class Table2Stage:
+    """Keeps the gallery of the row before, and what a way made of it, until the next row needs another.
+
+    sizes: all that are measured; those of one gallery share its largest one's sketches.
+    """
+
+    def __init__(
+        self, device: torch.device, whole: bool, sizes: Sequence[Size], real: Mapping[Size, PairDataset]
+    ) -> None:
+        self.device, self.whole, self._real = device, whole, real
+        self._largest = {gallery_of(size): size for size in sorted(sizes, key=lambda size: size.sketches)}
+        self._size: Size | None = None
+        self._inputs: Inputs | None = None
+        self._way: Way | None = None
+        self._ready: Searching | None = None
+
+    def inputs(self, size: Size) -> Inputs:
+        """The photos of a size, and its sketches or more."""
+        size = self._largest[gallery_of(size)]
+        if self._inputs is None or self._size != size:
+            self.clear()
+            gallery, sketches = (side.to(self.device) for side in self._sides(size))
+            nearest = oracle(sketches.rows[:CHECKED_SKETCHES], gallery.rows, size.top_k)
+            self._inputs = Inputs(gallery, sketches, nearest.cpu(), free_bytes(self.device))
+            self._size = size
+        return self._inputs
+
+    def _sides(self, size: Size) -> tuple[Side, Side]:
+        if size in self._real:
+            return sides(shipped(), self._real[size], lambda what, done, total: None)
+        grids = max(way.sketches(size, self.whole) for way in ways(self.device.type) if way.needs_grid)
+        return draw(size, 0 if size.large else grids)
+
+    def ready(self, way: Way, inputs: Inputs) -> Searching:
+        """The present gallery made ready for a way."""
+        if self._ready is None or self._way != way:
+            self._close()
+            self._ready, self._way = way.prepare(inputs.gallery), way
+        return self._ready
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._close()
+        self._inputs = self._size = None
+
+    def _close(self) -> None:
+        if self._ready is not None:
+            self._ready.close()
+        self._ready = None
