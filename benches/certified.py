@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from benches.cases import TRUNKS, Rows
@@ -19,9 +20,12 @@ from benches.drawn_like import Statistics
 from benches.providers.codes import Codes
 from benches.providers.ours import Kernels
 from engine.encoders.opening import open_encoder
-from engine.ingest import encode
+from engine.encoding import encode
+from mlrm.checkpoint import load_shipped
 from mlrm.cli import errors_shown, run, say
 from mlrm.datasets import read_pairs
+from mlrm.errors import ConfigError
+from mlrm.figures.style import save
 from mlrm.images import find_images, load_image
 
 COORDINATES = (96, 192, 384, 576, 960)
@@ -33,7 +37,8 @@ TOP_K = 10
 
 
 def real_features(data: Path, cache: Path) -> tuple[Rows, Rows, Rows, torch.Tensor]:
-    """Photos, test sketches, training sketches, and the photo of each of these; encoded once."""
+    """Photos, test sketches, training sketches, and the photo of each of these; encoded once, by the shipped model."""
+    encoder = open_encoder(None, torch.device("cpu"), "torch").encoder
     if not cache.is_file():
         sets = [data / "qmul_v1" / name for name in ("shoes", "chairs")]
         test, train = ([read_pairs(one, split) for one in sets] for split in ("test", "train"))
@@ -41,7 +46,6 @@ def real_features(data: Path, cache: Path) -> tuple[Rows, Rows, Rows, torch.Tens
         pairs = [
             (sketch, one.photos[own]) for one in train for sketch, own in zip(one.sketches, one.photo_of, strict=True)
         ]
-        encoder = open_encoder(None, torch.device("cpu"), "torch").encoder
         tensors = {"own": torch.tensor([photos.index(photo) for _, photo in pairs])}
         for name, paths in (
             ("photos", photos),
@@ -51,7 +55,10 @@ def real_features(data: Path, cache: Path) -> tuple[Rows, Rows, Rows, torch.Tens
             found = encode(encoder, (load_image(path) for path in paths), "photo" if name == "photos" else "sketch")
             tensors |= {f"{name}.{number}": level.contiguous() for number, level in enumerate(found.levels)}
             tensors |= {f"{name}.region": found.region_weights, f"{name}.level": found.level_weights}
-        save_file(tensors, cache)
+        save_file(tensors, cache, {"weights": encoder.fingerprint})
+    with safe_open(cache, "pt") as file:
+        if (file.metadata() or {}).get("weights") != encoder.fingerprint:
+            raise ConfigError(f"{cache} holds features of other weights than the shipped; remove it, or give another")
     held = load_file(cache)
 
     def rows(name: str) -> Rows:
@@ -118,18 +125,23 @@ def measure(
     return found
 
 
-def plot(rows: list[dict[str, Any]], out: Path) -> None:
-    """Survivors against photos, and bytes read against bytes of code."""
+def plot(rows: list[dict[str, Any]], out: Path, weights: str) -> None:
+    """Survivors against photos, and bytes read against bytes of code; the pictures name the weights."""
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6.4, 3.8))
+    figure, (axes, times) = pyplot.subplots(1, 2, figsize=(9.6, 3.8))
     for kind, mark in (("drawn", "o-"), ("real", "s-")):
         points = sorted((r["photos"], r["survivors"]) for r in rows if (r["kind"], r["coordinates"]) == (kind, USUAL))
         axes.loglog(*zip(*points, strict=True), mark, label=kind)
     axes.set(xlabel="photos", ylabel="survivors (mean)", title=f"{USUAL} coordinates, k = {TOP_K}")
     axes.legend()
+    timed = sorted((r for r in rows if "ms" in r and r["coordinates"] == USUAL), key=lambda r: r["photos"])
+    for name, mark, label in (("ms", "o-", "by codes"), ("scan_ms", "^--", "scan of all features")):
+        times.loglog([r["photos"] for r in timed], [r[name] for r in timed], mark, label=label)
+    times.set(xlabel="photos (drawn)", ylabel="ms a sketch", title="where it starts to pay")
+    times.legend()
     figure.tight_layout()
-    figure.savefig(out / "certified-survivors.png", dpi=110)
+    save(figure, out / "certified-survivors.png", weights)
     whole = max(r["photos"] for r in rows if r["kind"] == "real")
     some = sorted((r for r in rows if (r["kind"], r["photos"]) == ("real", whole)), key=lambda r: r["code_bytes"])
     figure, axes = pyplot.subplots(figsize=(6.4, 3.8))
@@ -142,7 +154,7 @@ def plot(rows: list[dict[str, Any]], out: Path) -> None:
     axes.set(xlabel="bytes of code a photo", ylabel="MB a search reads", title=f"{whole} real photos, k = {TOP_K}")
     axes.legend(loc=(0.02, 0.57), fontsize=8)
     figure.tight_layout()
-    figure.savefig(out / "certified-bytes.png", dpi=110)
+    save(figure, out / "certified-bytes.png", weights)
 
 
 @errors_shown
@@ -162,11 +174,16 @@ def main(
     """Measure certified search and draw the plots of its page."""
     file = out / "certified.json"
     known = json.loads(file.read_text()) if file.is_file() else []
-    new = measure(data, cache, real, photos or [], paper, coordinates)
+    weights = load_shipped().fingerprint()
+    # Drawn rows are kept when the weights change, and say whose statistics they were drawn from.
+    new = [
+        row | {"weights" if row["kind"] == "real" else "statistics_of": weights}
+        for row in measure(data, cache, real, photos or [], paper, coordinates)
+    ]
     key = ("kind", "photos", "values", "coordinates")
     rows = {tuple(row[name] for name in key): row for row in (*known, *new)}
     file.write_text(json.dumps(sorted(rows.values(), key=lambda row: [row[name] for name in key]), indent=1) + "\n")
-    plot(list(rows.values()), out)
+    plot(list(rows.values()), out, weights)
     say(f"{file}: {len(rows)} rows")
 
 

@@ -12,6 +12,8 @@ __all__ = ["PROVIDERS", "Agreement", "Provider", "Searcher"]
 SLOW_PAIRS = 2_000_000
 CODES_PAIRS = 200_000
 """Codes are for few sketches at once: each is screened alone."""
+GPU_CODES_PAIRS = 1_000_000
+"""One sketch of a million photos, or ten of 100,000."""
 
 
 def _tuned(name: str, dtype: torch.dtype, devices: tuple[str, ...] = ("cpu", "cuda")) -> Provider:
@@ -59,6 +61,15 @@ PROVIDERS = (
     _kernels("cpu", ("cpu",)),
     _kernels("triton", ("cuda",)),
     Provider("codes", codes.Codes, Agreement.EXACT, ("cpu",), needs=codes.needs, most_pairs=CODES_PAIRS),
+    Provider(
+        "codes-triton",
+        codes.Codes,
+        Agreement.EXACT,
+        ("cuda",),
+        partial(ours.why_not, "triton"),
+        codes.needs,
+        GPU_CODES_PAIRS,
+    ),
     Provider("engine", ours.Engine, Agreement.EXACT, why_not=partial(ours.why_not, "auto"), needs=ours.engine_needs),
 )
 """In the order of the table."""
