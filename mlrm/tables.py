@@ -1,4 +1,4 @@
-"""`python -m mlrm.tables`: the tables of accuracy in README, model card and guide, made of the committed JSON.
+"""`python -m mlrm.tables`: the tables of accuracy and parity in the texts, made of the committed JSON.
 
 In a text a table stands between the lines `<!-- table NAME -->` and `<!-- end -->`; the names are those of `TABLES`.
 """
@@ -19,7 +19,18 @@ from mlrm.errors import ConfigError
 EXAMPLE = "Example: python -m mlrm.tables (in the repository, after its JSON files changed)"
 EVALUATION = Path("mlrm/data/evaluation.json")
 ABLATIONS = Path("docs/ablations.json")
-TEXTS = (Path("README.md"), Path("mlrm/data/MODEL_CARD.md"), Path("docs/training.md"))
+UNFINISHED = Path("docs/unfinished.json")
+PARITY = Path("docs/parity.json")
+FIGURES = (Path("docs/figures/figures.json"), Path("docs/figures/lama-cama.json"))
+TEXTS = (
+    Path("README.md"),
+    Path("mlrm/data/MODEL_CARD.md"),
+    Path("docs/training.md"),
+    Path("docs/service.md"),
+    Path("docs/figures.md"),
+    Path("docs/export.md"),
+)
+FRAMINGS = ("as drawn", "fitted")
 NAMES = {
     "shoes": "QMUL-Shoe test",
     "chairs": "QMUL-Chair test",
@@ -39,9 +50,12 @@ def _percent(result: dict[str, Any], *names: str) -> list[str]:
     return [f"{100 * result[name]:.1f}" for name in names]
 
 
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
 def _results(root: Path) -> list[dict[str, Any]]:
-    evaluation = json.loads((root / EVALUATION).read_text(encoding="utf-8"))
-    return [result for part in evaluation.values() for result in part["results"]]
+    return [result for part in _read(root / EVALUATION).values() for result in part["results"]]
 
 
 def accuracy_table(root: Path) -> str:
@@ -87,7 +101,7 @@ def ablation_table(root: Path) -> str:
     """Accuracy on the validation parts for every cell of the study; empty where a cell was not run."""
     results: list[dict[str, Any]] = []
     if (root / ABLATIONS).exists():
-        results = json.loads((root / ABLATIONS).read_text(encoding="utf-8"))["results"]
+        results = _read(root / ABLATIONS)["results"]
     sets = list(dict.fromkeys(name[:-5] for result in results for name in result if name.endswith("/acc1")))
     columns = [f"{name}/acc{k}" for name in sets for k in (1, 10)]
     header = ["question", "cell", *(f"{column.split('/acc')[0]} acc@{column.split('/acc')[1]} %" for column in columns)]
@@ -100,10 +114,64 @@ def ablation_table(root: Path) -> str:
     return _table([*header, "runs"], rows)
 
 
+def unfinished_table(root: Path) -> str:
+    """acc@10 of the test sketches by the share of their ink that is drawn, as drawn and fitted."""
+    results = _read(root / UNFINISHED)["results"]
+    found = {(one["data"], one["framing"], one["ink"]): one.get("acc10") for one in results}
+    sets = list(dict.fromkeys(data for (data, _, _), share in found.items() if share is not None))
+    inks = sorted({ink for _, _, ink in found})
+    rows = [
+        [f"{data}, acc@10 %", *(" / ".join(f"{100 * found[data, how, ink]:.1f}" for how in FRAMINGS) for ink in inks)]
+        for data in sets
+    ]
+    return _table([f"ink ({' / '.join(FRAMINGS)})", *(f"{100 * ink:.0f} %" for ink in inks)], rows)
+
+
+def parity_table(root: Path) -> str:
+    """What each type of exported file keeps of the original's features and rankings, by backend."""
+    rows = [
+        [
+            f"{row['dtype']}, {row['bytes'] / 2**20:.1f} MiB",
+            row["backend"],
+            f"{row['worst_rms']:.1e}",
+            f"{row['lowest_cosine']:.6f}",
+            f"{row['top1']:.3f}",
+            f"{row['top10']:.3f}",
+            f"{row['correlation']:.4f}",
+            *_percent(row, "acc1"),
+        ]
+        for row in _read(root / PARITY)["rows"]
+    ]
+    header = ["file", "backend", "worst RMS", "lowest cosine", "top-1 same", "top-10 overlap", "rank correlation"]
+    original = {f"{100 * row['original_acc1']:.1f}" for row in _read(root / PARITY)["rows"]}
+    return _table([*header, f"acc@1 % (PyTorch {', '.join(sorted(original))})"], rows)
+
+
+def attention_table(root: Path) -> str:
+    """How far the regions of the models in the attention figure overlap and reach."""
+    rows = [
+        [
+            f"{model['regions'].upper()}, {model['name']}",
+            side,
+            f"{found['overlap']:.2f}",
+            *_percent(found, "cells", "object"),
+        ]
+        for file in FIGURES
+        if (root / file).exists()
+        for models in _read(root / file)["data"].values()
+        for model in models
+        for side, found in ((side, model[side]) for side in ("sketches", "photos"))
+    ]
+    return _table(["model", "of", "overlap of two regions", "cells taken %", "object in them %"], rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "accuracy": accuracy_table,
     "ink": ink_table,
     "ablations": ablation_table,
+    "unfinished": unfinished_table,
+    "parity": parity_table,
+    "attention": attention_table,
 }
 
 
@@ -125,7 +193,7 @@ def with_tables(text: str, root: Path) -> str:
 def main(
     root: Annotated[Path, typer.Option(help="The repository.", exists=True, file_okay=False)] = Path(),
 ) -> None:
-    """Make the tables of accuracy anew from the committed JSON files."""
+    """Make the tables in the texts anew from the committed JSON files."""
     for path in (root / text for text in TEXTS):
         if not path.is_file():
             raise ConfigError(f"{path} isn't there; run this in the repository, or give its folder as --root")

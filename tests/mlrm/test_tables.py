@@ -8,7 +8,19 @@ import pytest
 
 from mlrm.ablation_cells import BASE, CELLS
 from mlrm.errors import ConfigError
-from mlrm.tables import ABLATIONS, EVALUATION, TEXTS, main, with_tables
+from mlrm.tables import (
+    ABLATIONS,
+    EVALUATION,
+    FIGURES,
+    PARITY,
+    TEXTS,
+    UNFINISHED,
+    attention_table,
+    main,
+    parity_table,
+    unfinished_table,
+    with_tables,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,3 +91,46 @@ def test_a_cell_that_was_not_run_is_left_empty_and_seeds_are_averaged(repository
 def test_an_unknown_or_unfinished_table_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         with_tables(text, ROOT)
+
+
+def test_unfinished_drawings_stand_as_drawn_and_fitted(tmp_path: Path) -> None:
+    rows = [
+        {"data": "shoes", "framing": framing, "ink": ink, "acc10": share}
+        for framing, ink, share in (
+            ("as drawn", 1.0, 0.9),
+            ("as drawn", 0.1, 0.2),
+            ("fitted", 0.1, 0.125),
+            ("fitted", 1.0, 1),
+        )
+    ]
+    rows.append({"data": "strokes without photos", "framing": "fitted", "ink": 1.0, "kept": 1.0})
+    (tmp_path / UNFINISHED).parent.mkdir()
+    (tmp_path / UNFINISHED).write_text(json.dumps({"weights": "", "results": rows}))
+    assert unfinished_table(tmp_path).splitlines() == [
+        "| ink (as drawn / fitted) | 10 % | 100 % |",
+        "|---|---|---|",
+        "| shoes, acc@10 % | 20.0 / 12.5 | 90.0 / 100.0 |",
+    ]
+
+
+def test_parity_has_a_row_for_each_file_and_backend(tmp_path: Path) -> None:
+    row = {"dtype": "fp16", "backend": "onnx", "bytes": 3 * 2**20, "worst_rms": 0.0055, "lowest_cosine": 0.5}
+    row |= {"top1": 1.0, "top10": 0.998, "correlation": 1.0, "acc1": 0.906, "original_acc1": 0.891}
+    (tmp_path / PARITY).parent.mkdir()
+    (tmp_path / PARITY).write_text(json.dumps({"rows": [row]}))
+    head, _, line = parity_table(tmp_path).splitlines()
+    assert head.endswith("| acc@1 % (PyTorch 89.1) |")
+    assert line == "| fp16, 3.0 MiB | onnx | 5.5e-03 | 0.500000 | 1.000 | 0.998 | 1.0000 | 90.6 |"
+
+
+def test_attention_has_a_row_for_each_model_and_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    numbers = {"overlap": 0.034, "cells": 0.140625, "object": 0.25}
+    models = [{"name": "as shipped", "regions": "lama", "sketches": numbers, "photos": numbers | {"overlap": 1}}]
+    FIGURES[0].parent.mkdir(parents=True)
+    FIGURES[0].write_text(json.dumps({"data": {"drawn": models}}))
+    FIGURES[1].write_text(json.dumps({"data": {"drawn": []}}))
+    assert attention_table(tmp_path).splitlines()[2:] == [
+        "| LAMA, as shipped | sketches | 0.03 | 14.1 | 25.0 |",
+        "| LAMA, as shipped | photos | 1.00 | 14.1 | 25.0 |",
+    ]

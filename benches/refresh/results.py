@@ -1,0 +1,116 @@
+"""Steps that make numbers, without times: those differ from run to run."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from benches.refresh.stage import Stage
+from benches.refresh.stamps import shipped
+from engine.encoders.parity_file import report_path
+
+ROOT = Path(__file__).parents[2]
+TABLE2 = ROOT / "benches" / "results" / "table2-accuracy.json"
+DIGITS = 3
+"""Significant ones of the errors that are kept: the last ones depend on the machine."""
+DTYPES = ("fp32", "fp16", "bf16", "int8")
+LARGEST_BATCH = 64
+
+
+def accuracy(stage: Stage) -> None:
+    """Accuracy on the test pairs, alone and among further photos."""
+    pairs = _pairs(stage)
+    extra = stage.folder("shoev2_photos")
+    runs = {"test": pairs, "distractors": [*pairs[:2], "--distractors", extra]}
+    found = {}
+    for number, (name, options) in enumerate(runs.items()):
+        stage.progress(f"accuracy: {name}", number, len(runs))
+        file = stage.out / "run.json"
+        stage.command("mlrm.evaluate", *options, "--json", file)
+        record = _read(file)
+        file.unlink()
+        for result in record["results"]:
+            for time in ("feature_seconds", "retrieval_seconds"):
+                del result[time]
+            if name == "distractors":
+                result["data"] += f" among {extra.name}"
+                del result["by_ink"]  # the same sketches again
+        found[name] = record
+    _write(stage.out / "evaluation.json", found)
+
+
+def unfinished(stage: Stage) -> None:
+    """Accuracy by ink, of the test sketches and of recorded ones."""
+    (strokes,) = stage.folder("chairv2_strokes").glob("*.npz")
+    files = ["--json", stage.out / "unfinished.json", "--plot", stage.out / "unfinished.png"]
+    stage.progress("unfinished", 0, 1)
+    stage.command("mlrm.unfinished", *_pairs(stage), "--strokes", strokes, *files)
+
+
+def certified(stage: Stage) -> None:
+    """Survivors in real galleries; the rows of drawn ones stay as they are."""
+    assert stage.data is not None
+    stage.progress("certified", 0, 1)
+    shutil.copyfile(ROOT / "docs" / "certified.json", stage.out / "certified.json")
+    cache = stage.out / "features.safetensors"
+    stage.command("benches.certified", stage.data, "--out", stage.out, "--cache", cache)
+    cache.unlink()
+
+
+def table2(stage: Stage) -> None:
+    """Accuracy of every way of comparing in the retrieval comparison; the file keeps what weights were run before."""
+    stage.progress("table2", 0, 1)
+    file = stage.out / TABLE2.name
+    if TABLE2.is_file():
+        shutil.copyfile(TABLE2, file)
+    stage.command("benches.table2.accuracy", *_pairs(stage), "--out", file)
+
+
+def parity(stage: Stage) -> None:
+    """How near exported models of each type come to PyTorch on drawn pairs, by every backend that runs here."""
+    rows = []
+    for number, dtype in enumerate(DTYPES):
+        stage.progress(f"parity: {dtype}", number, len(DTYPES))
+        file = stage.out / f"model.{dtype}.onnx"
+        stage.command("export.to_onnx", "--dtype", dtype, "--max-batch", LARGEST_BATCH, "--out", file)
+        report = report_path(file)
+        size = file.stat().st_size
+        rows += [
+            {"dtype": dtype, "backend": backend, "bytes": size} | _summary(one)
+            for backend, one in _read(report)["backends"].items()
+        ]
+        for made in (file, report):
+            made.unlink()
+    _write(stage.out / "parity.json", {"weights": shipped(), "rows": rows})
+
+
+def _pairs(stage: Stage) -> list[str | Path]:
+    return [word for name in ("shoes", "chairs") for word in ("--data", stage.folder(f"qmul_v1/{name}"))]
+
+
+def _summary(one: dict[str, Any]) -> dict[str, Any]:
+    ranking = one["ranking"]
+    return {
+        "runtime": one["runtime"],
+        "images": one["images"],
+        "worst_rms": _rounded(max(output["rms"] for output in one["outputs"])),
+        "lowest_cosine": round(min(output["cosine"] for output in one["outputs"]), 6),
+        "top1": ranking["top1"],
+        "top10": round(ranking["top10"], 6),
+        "correlation": round(ranking["correlation"], 4),
+        "acc1": ranking["accuracy"]["acc1"],
+        "original_acc1": ranking["original_accuracy"]["acc1"],
+        "passed": one["passed"],
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _write(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
