@@ -1,5 +1,6 @@
 """From what search found to what people get: matches with paths, explanations and pictures."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,36 @@ from engine.certified import Answer
 from engine.errors import ImageError
 from engine.exact import rows_of
 from engine.explain import Explanation
-from engine.gallery import Gallery, SegmentView
+from engine.gallery import Gallery, PhotoRecord, SegmentView
 from engine.types import Match, SearchResult
 from kernels.reference import canonical_terms
 from mlrm.features import Features
 from mlrm.images import MAX_PIXELS, load_image
 
 
-def make_result(gallery: Gallery | None, query: Features, answer: Answer, sketch: Image.Image | None) -> SearchResult:
-    """The result of one query: features of one sketch, and its image if there is one.
+def make_results(
+    gallery: Gallery | None, queries: Features, answers: Sequence[Answer], sketches: Sequence[Image.Image | None]
+) -> list[SearchResult]:
+    """The results of Q queries: features of Q sketches, and their images where there are some.
 
-    gallery: None if it has no photo yet; then there are no hits.
+    gallery: None if it has no photo yet; then there are no hits. The catalogue is asked once for all of them.
     """
+    ids = {hit.id for answer in answers for hit in answer.hits}
+    records = {} if gallery is None else gallery.records(ids)
+    return [
+        _make_result(gallery, records, queries[number : number + 1], answer, sketch)
+        for number, (answer, sketch) in enumerate(zip(answers, sketches, strict=True))
+    ]
+
+
+def _make_result(
+    gallery: Gallery | None,
+    records: Mapping[str, PhotoRecord],
+    query: Features,
+    answer: Answer,
+    sketch: Image.Image | None,
+) -> SearchResult:
     hits = answer.hits
-    records = {} if gallery is None else gallery.records([hit.id for hit in hits])
     hit_of = {hit.id: hit for hit in hits}
 
     def explain(match: Match) -> Explanation:

@@ -30,7 +30,7 @@ from engine.keeper import Keeper
 from engine.model_check import EXTERNAL
 from engine.optimize import optimize
 from engine.plan import Plan
-from engine.results import make_result
+from engine.results import make_results
 from engine.sources import expand
 from engine.types import AddReport, SearchReport, SearchResult
 from mlrm.cli import progress_bar
@@ -261,13 +261,12 @@ class Retriever(Keeper):
         gallery, found = self.gallery, feature_block(queries).shapes
         check_query(queries)
         if gallery is None:
-            nothing = Answer([], SearchReport())
-            return [make_result(None, queries[i : i + 1], nothing, image) for i, image in enumerate(images)]
+            return make_results(None, queries, [Answer([], SearchReport())] * len(images), images)
         expected = gallery.meta.shapes
         if (expected.regions, expected.level_dims) != (found.regions, found.level_dims):
             raise FeatureShapeError(f"the query has {found}; {self.path} holds {expected}: use the gallery's model")
         answers = self._find(gallery, gallery.select(where), queries, top_k, max_candidates=most)
-        return [make_result(gallery, queries[i : i + 1], answers[i], image) for i, image in enumerate(images)]
+        return make_results(gallery, queries, answers, images)
 
     def _gallery_for(
         self, block: FeatureBlock, fingerprint: str | None = None, region_weight_power: int | None = None
