@@ -34,7 +34,7 @@ def load_trunk_weights(model: MLRM, source: str) -> None:
     """
     if source == "none":
         return
-    state = _read(_find(model.config.trunk) if source == "auto" else Path(source))
+    state = read_weights(_find(model.config.trunk) if source == "auto" else Path(source))
     for index in range(len(model.networks)):
         network = model.network("photo" if index else "sketch")
         network.trunk.load_pretrained(state)
@@ -53,7 +53,8 @@ def _find(trunk: str) -> Path:
     raise CheckpointError(_HOW_TO_GET[trunk])
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weight file by name; raises `CheckpointError` for one that isn't there or can't be read."""
     if not path.is_file():
         raise CheckpointError(f"no weight file at {path}")
     if path.suffix != ".safetensors":
