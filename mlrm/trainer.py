@@ -90,7 +90,9 @@ class Trainer:
         frozen: set[nn.Parameter] = set()
         trunk: list[nn.Parameter] = []
         for network in self.model.networks:
-            if self.options.freeze_early:
+            if not self.options.trunk_lr:
+                frozen |= set(cast(Network, network).trunk.parameters())  # gradients of no use are much of a step
+            elif self.options.freeze_early:
                 frozen |= early_parameters(cast(Network, network).trunk, self.model.config.image_size)
             pretrained = (p for module in _pretrained(cast(Network, network)) for p in module.parameters())
             trunk += [p for p in pretrained if p not in frozen]

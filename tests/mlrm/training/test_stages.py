@@ -68,6 +68,13 @@ def test_frozen_early_stages_stay_as_they_were(data: Path, tmp_path: Path) -> No
     assert optimized == {id(p) for name, p in trainer.model.named_parameters() if name not in frozen}
 
 
+def test_a_trunk_without_a_learning_rate_stays_as_it_was_and_gets_no_gradients(data: Path, tmp_path: Path) -> None:
+    trainer, names = one_step(data, tmp_path, trunk_lr=0)
+    assert {name for name in names if ".trunk." in name} == set()
+    assert {name.split(".")[2] for name in names if name.startswith("networks.")} == {"reductions", "regions"}
+    assert {".trunk." in name for name, p in trainer.model.named_parameters() if p.grad is None} == {True}
+
+
 @pytest.mark.parametrize("freeze", [True, False])
 def test_statistics_of_the_trunk_are_frozen_if_asked_and_others_never(data: Path, tmp_path: Path, freeze: bool) -> None:
     trainer, names = one_step(data, tmp_path, freeze_batch_norm=freeze, freeze_early=False)
