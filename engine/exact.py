@@ -194,6 +194,8 @@ def hits_of(
     hits = []
     for owner, row, d in zip(owners, rows.tolist(), distance, strict=True):
         segment = snapshot.segments[owner]
-        within = row - (int(ends[owner]) - len(segment.region_weights))
-        hits.append(Hit(segment.ids[int(np.searchsorted(segment.live_rows, within))], d, segment, within))
+        size = len(segment.region_weights)
+        within = row - (int(ends[owner]) - size)
+        live = within if len(segment.ids) == size else int(np.searchsorted(segment.live_rows, within))
+        hits.append(Hit(segment.ids[live], d, segment, within))
     return hits

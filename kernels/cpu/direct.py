@@ -15,7 +15,7 @@ from torch import Tensor
 from kernels.blocks import GalleryBlock, slack_of_differences
 from kernels.cpu.jit import any_order, part
 from kernels.cpu.rows import CACHE_LINE, Rows, fetch, held, held_in_float32, load
-from kernels.cpu.threads import over
+from kernels.cpu.threads import Work, over_all
 from kernels.reference import RegionFeatures
 
 TILE_ROWS = 8
@@ -40,22 +40,27 @@ class Slack(NamedTuple):
 
 def pair_distance(query: RegionFeatures, gallery: GalleryBlock, region_weight_power: int) -> Tensor:
     """Distances of all pairs, float32 [Q, N], from differences: within `direct_error` of the canonical ones."""
-    return _distances(query, gallery, region_weight_power, None)
-
-
-def slack(query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> Slack:
-    """That of distances from differences."""
-    return Slack.of(*slack_of_differences(query, block, region_weight_power))
+    distances, work = _distances(query, gallery, region_weight_power, None)
+    over_all([work])
+    return distances
 
 
 def lower_bounds(query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> Tensor:
     """Float32 [Q, N], dead rows too, never above the canonical distance; 0 where the distance overflowed."""
+    bounds, work = bounding(query, block, region_weight_power)
+    over_all([work])
+    return bounds
+
+
+def bounding(query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> tuple[Tensor, Work]:
+    """As `lower_bounds`: the bounds, and the work that fills them."""
     if not len(query.region_weights):
-        return torch.zeros((0, len(block)))
-    return _distances(query, block, region_weight_power, slack(query, block, region_weight_power))
+        return torch.zeros((0, len(block))), Work(0, 1, lambda start, stop: None)
+    given_up = Slack.of(*slack_of_differences(query, block, region_weight_power))
+    return _distances(query, block, region_weight_power, given_up)
 
 
-def _distances(query: RegionFeatures, block: GalleryBlock, power: int, given_up: Slack | None) -> Tensor:
+def _distances(query: RegionFeatures, block: GalleryBlock, power: int, given_up: Slack | None) -> tuple[Tensor, Work]:
     ours, theirs = held_in_float32(query), held(block)
     queries, count = len(ours.rows.region_weights), len(block)
     result = torch.zeros((queries, count))
@@ -68,8 +73,7 @@ def _distances(query: RegionFeatures, block: GalleryBlock, power: int, given_up:
         if given_up is not None:
             _lower(given_up, out[:, start:stop])
 
-    over(count, RUN_ROWS, run)
-    return result
+    return result, Work(count, RUN_ROWS, run)
 
 
 @part

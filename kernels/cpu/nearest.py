@@ -9,12 +9,13 @@ from torch import Tensor
 
 from kernels.blocks import GalleryBlock
 from kernels.cpu import amx, vnni
-from kernels.cpu.direct import lower_bounds
+from kernels.cpu.direct import bounding
 from kernels.cpu.packed import Packed, affordable, is_packed, packable, packed
 from kernels.cpu.packed_queries import PackedQueries, pack_queries
 from kernels.cpu.rows import held_in_float32
-from kernels.cpu.screen import screen
+from kernels.cpu.screen import screening
 from kernels.cpu.smallest import smallest
+from kernels.cpu.threads import over_all
 from kernels.reference import FeatureTensors, RegionFeatures
 
 MANY = 4
@@ -67,17 +68,22 @@ def _bounds(
     query: RegionFeatures, blocks: Sequence[GalleryBlock], codes: Sequence[Packed | None], region_weight_power: int
 ) -> NDArray[np.float32]:
     """Bounds of every block's rows side by side, by its codes where it has some; infinity for dead rows."""
-    ours, by_centre, result = held_in_float32(query), dict[int, PackedQueries](), []
+    ours, by_centre = held_in_float32(query), dict[int, PackedQueries]()
+    result, works = [], []
     for block, rows in zip(blocks, codes, strict=True):
         if rows is None:
-            bounds = lower_bounds(query, block, region_weight_power).numpy()
+            bounds, work = bounding(query, block, region_weight_power)
+            result.append(bounds.numpy())
         else:
             if id(rows.centre) not in by_centre:
                 by_centre[id(rows.centre)] = pack_queries(ours, rows.centre, amx.available())
-            bounds = screen(query, by_centre[id(rows.centre)], block, rows, region_weight_power)
+            found, work = screening(query, by_centre[id(rows.centre)], block, rows, region_weight_power)
+            result.append(found)
+        works.append(work)
+    over_all(works)
+    for block, of_block in zip(blocks, result, strict=True):
         if block.live is not None:
-            bounds[:, ~block.live.numpy()] = np.inf
-        result.append(bounds)
+            of_block[:, ~block.live.numpy()] = np.inf
     return result[0] if len(result) == 1 else np.concatenate(result, 1)
 
 

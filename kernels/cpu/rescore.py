@@ -34,42 +34,38 @@ def rescore_pairs(
 
     rows are numbers over all blocks, one block after the other. Raises `IndexError` for a row that no block holds.
     """
-    total = sum(len(block) for block in blocks)
-    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < total:
-        raise IndexError(f"rows {int(rows.min())} to {int(rows.max())}; expected 0 to {total - 1}, the blocks' rows")
-    if not len(rows):
-        return torch.empty(0, dtype=torch.float64)
-    ours = held(query)
-    if len(blocks) == 1:
-        return _of_pairs(ours, owner, blocks[0], rows, region_weight_power)
-    result = torch.empty(len(rows), dtype=torch.float64)
-    first = 0
-    for block in blocks:
-        own = (rows >= first) & (rows < first + len(block))
-        result[own] = _of_pairs(ours, owner[own], block, rows[own] - first, region_weight_power)
-        first += len(block)
-    return result
+    owners, numbers = owner.numpy(), rows.numpy()
+    ends = np.cumsum([len(block) for block in blocks])
+    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < ends[-1]:
+        raise IndexError(f"rows {numbers.min()} to {numbers.max()}; expected 0 to {ends[-1] - 1}, the blocks' rows")
+    ours, distance = held(query), np.empty(len(numbers), np.float64)
+    owning = np.searchsorted(ends, numbers, side="right")
+    for number in np.unique(owning):
+        own, block = np.nonzero(owning == number)[0], blocks[number]
+        within = numbers[own] - (ends[number] - len(block))
+        distance[own] = _of_pairs(ours, owners[own], block, within, region_weight_power)
+    return torch.from_numpy(distance)
 
 
-def _of_pairs(query: Held, owner: Tensor, block: GalleryBlock, rows: Tensor, region_weight_power: int) -> Tensor:
-    """Canonical distances float64 [P] of query `owner[i]` to row `rows[i]` of one block."""
-    gallery, owners, numbers = held(block), owner.numpy(), rows.numpy()
+def _of_pairs(
+    query: Held, owners: NDArray[np.int64], block: GalleryBlock, numbers: NDArray[np.int64], power: int
+) -> NDArray[np.float64]:
+    """Canonical distances float64 [P] of query `owners[i]` to row `numbers[i]` of one block."""
+    gallery = held(block)
     shared = len(numbers) >= SHARED * len(np.unique(numbers))
     # A distance has the same bits either way round.
     kept, streamed = (gallery, query) if shared else (query, gallery)
     order = np.lexsort((numbers, owners // CHUNK) if shared else (numbers, owners))
     first, second = (numbers[order], owners[order]) if shared else (owners[order], numbers[order])
     weights = Weights(*kept.wide_weights, *streamed.wide_weights)
-    distance = np.empty(len(rows), np.float64)
+    distance = np.empty(len(numbers), np.float64)
 
     def run(start: int, stop: int) -> None:
         part = slice(start, stop)
-        distance[order[part]] = _sum_terms(
-            kept.rows, streamed.rows, weights, region_weight_power, first[part], second[part]
-        )
+        distance[order[part]] = _sum_terms(kept.rows, streamed.rows, weights, power, first[part], second[part])
 
-    over(len(rows), min(MOST_PAIRS, max(FEWEST_PAIRS, len(rows) // RUNS)), run)
-    return torch.from_numpy(distance)
+    over(len(numbers), min(MOST_PAIRS, max(FEWEST_PAIRS, len(numbers) // RUNS)), run)
+    return distance
 
 
 class Weights(NamedTuple):

@@ -4,6 +4,7 @@ Bytes moved: 1 a value for each group of queries; sums, roots and weights stay i
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from kernels.blocks import GalleryBlock, slack_of_differences
@@ -12,7 +13,7 @@ from kernels.cpu import screen_amx, screen_vnni
 from kernels.cpu.direct import Slack
 from kernels.cpu.packed import Packed
 from kernels.cpu.packed_queries import PackedQueries
-from kernels.cpu.threads import over
+from kernels.cpu.threads import Work, over_all
 from kernels.cpu.vnni import TILE_ROWS
 from kernels.reference import RegionFeatures
 
@@ -27,6 +28,15 @@ def screen(
 
     queries: those of query, packed.
     """
+    bounds, work = screening(query, queries, block, rows, region_weight_power)
+    over_all([work])
+    return bounds
+
+
+def screening(
+    query: RegionFeatures, queries: PackedQueries, block: GalleryBlock, rows: Packed, region_weight_power: int
+) -> tuple[NDArray[np.float32], Work]:
+    """As `screen`: the bounds, and the work that fills them."""
     count, tiles = queries.sides.shape[1], len(rows.codes)
     bounds = np.empty((count, tiles * TILE_ROWS), np.float32)
     given_up = Slack.of(
@@ -34,9 +44,10 @@ def screen(
         slack_of_differences(query, block, region_weight_power)[1],
     )
     fill = screen_amx.fill if queries.for_amx else screen_vnni.fill
-    over(
-        tiles,
-        max(1, min(RUN_TILES, tiles // 8)),
-        lambda first, last: fill(queries, rows, region_weight_power, given_up, first, last, bounds),
-    )
-    return bounds[:, : len(block)]
+
+    def run(first: int, last: int) -> None:
+        fill(queries, rows, region_weight_power, given_up, first, last, bounds)
+
+    # Two runs a thread even out; more of them would cost a small block more than its arithmetic.
+    step = max(1, min(RUN_TILES, -(-tiles // (2 * torch.get_num_threads()))))
+    return bounds[:, : len(block)], Work(tiles, step, run)

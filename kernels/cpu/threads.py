@@ -5,30 +5,50 @@ under several calling threads, and would spin beside PyTorch's.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import count
+from typing import NamedTuple
 
 import torch
 
 
-def over(items: int, step: int, task: Callable[[int, int], None]) -> None:
-    """Call task(start, stop) for consecutive runs of `step` of `items`, on `torch.get_num_threads()` threads.
+class Work(NamedTuple):
+    """task(start, stop), to be called for consecutive runs of `step` of `items`."""
 
-    The caller is one of them, so calls from many threads at once all make progress. An error of a task is raised here.
+    items: int
+    step: int
+    task: Callable[[int, int], None]
+
+
+def over(items: int, step: int, task: Callable[[int, int], None]) -> None:
+    """Call task(start, stop) for consecutive runs of `step` of `items`, on `torch.get_num_threads()` threads."""
+    over_all([Work(items, step, task)])
+
+
+def over_all(works: Sequence[Work]) -> None:
+    """All runs of several works, shared out at once: threads are woken once, however small the works are.
+
+    The caller is one of the threads, so calls from many threads at once all make progress. An error of a task is
+    raised here.
     """
-    runs = -(-items // step)
+    runs = [
+        (work.task, start, min(work.items, start + work.step))
+        for work in works
+        for start in range(0, work.items, work.step)
+    ]
     numbers = count()
 
-    def work() -> None:
-        while (number := next(numbers)) < runs:
-            task(number * step, min(items, (number + 1) * step))
+    def some() -> None:
+        while (number := next(numbers)) < len(runs):
+            task, start, stop = runs[number]
+            task(start, stop)
 
-    helpers = min(torch.get_num_threads(), runs) - 1
-    futures = [_pool(helpers).submit(work) for _ in range(helpers)] if helpers > 0 else []
+    helpers = min(torch.get_num_threads(), len(runs)) - 1
+    futures = [_pool(helpers).submit(some) for _ in range(helpers)] if helpers > 0 else []
     try:
-        work()
+        some()
     finally:
         # One that hasn't begun would find nothing left to do.
         running = [future for future in futures if not future.cancel()]
