@@ -29,7 +29,8 @@ taken of all."""
 SPARE = 2
 """So many times as many bounds from codes are kept: the few rows in doubt are among them."""
 MATRIX_VALUES = 1 << 25
-"""Bounds held at a time: 128 MB. More queries than fit come in groups."""
+"""Bounds held at a time: 128 MB, twice that while those of several blocks are joined. More queries than fit come in
+groups."""
 
 
 def smallest_bounds(

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from numba.core.caching import CacheImpl
+from numpy.typing import NDArray
 
 from kernels import cpu
 from kernels.blocks import GalleryBlock
+from kernels.cpu import rescore
 from kernels.cpu.jit import kernel
 from kernels.cpu.rescore import rescore_pairs
 from kernels.cpu.smallest import smallest
-from kernels.cpu.threads import over
+from kernels.cpu.threads import Work, over, over_all
 from kernels.reference import canonical_distance
 from tests.kernels.hard_cases import STORED, sides
 
@@ -36,7 +38,14 @@ def test_smallest_never_takes_infinity() -> None:
 
 @pytest.mark.parametrize("stored", STORED)
 @pytest.mark.parametrize("power", [1, 2])
-def test_rescoring_gives_the_bits_of_the_canonical_distance(stored: torch.dtype, power: int) -> None:
+@pytest.mark.parametrize("shared", [0, 10_000], ids=["rows kept", "queries kept"])
+def test_rescoring_gives_the_bits_of_the_canonical_distance(
+    stored: torch.dtype, power: int, shared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever side is converted once, over the ends of runs and of chunks of queries."""
+    monkeypatch.setattr(rescore, "SHARED", shared)
+    monkeypatch.setattr(rescore, "CHUNK", 3)
+    monkeypatch.setattr(rescore, "FEWEST_PAIRS", 5)
     query, gallery = sides(7, 90, stored, channels=(1, 63, 130))
     blocks = [GalleryBlock.of(gallery[:40]), GalleryBlock.of(gallery[40:41]), GalleryBlock.of(gallery[41:])]
     generator = torch.Generator().manual_seed(0)
@@ -56,6 +65,19 @@ def test_every_item_is_visited_once(items: int) -> None:
 
     over(items, 3, visit)
     assert (visits == 1).all()
+
+
+def test_every_item_of_every_work_is_visited_once() -> None:
+    visits = [np.zeros(items, np.int64) for items in (5, 0, 1, 40)]
+
+    def visiting(of_work: NDArray[np.int64]) -> Work:
+        def visit(start: int, stop: int) -> None:
+            of_work[start:stop] += 1
+
+        return Work(len(of_work), 3, visit)
+
+    over_all([visiting(of_work) for of_work in visits])
+    assert all((of_work == 1).all() for of_work in visits)
 
 
 def test_an_error_in_a_thread_is_raised() -> None:
