@@ -56,7 +56,9 @@ def _pack(query: Rows, first: int, last: int, centre: NDArray[np.float32], packe
     """Fill queries first to last."""
     regions, levels, value = query.region_weights.shape[1], len(query.base), query.stored.itemsize
     tile, width = packed.codes.shape[2:]
-    codes = np.empty(centre.shape[1], np.int8)
+    codes = np.zeros(-(-centre.shape[1] // width) * width, np.int8)
+    # Copied four at a time, what the products take at once.
+    source, words = codes.view(np.int32), packed.codes.view(np.int32)
     for q in range(first, last):
         for r in range(regions):
             for level in range(levels):
@@ -70,9 +72,12 @@ def _pack(query: Rows, first: int, last: int, centre: NDArray[np.float32], packe
                 side[REGION_WEIGHT] = query.region_weights[q, r]
                 side[LEVEL_WEIGHT] = query.level_weights[q, r, level]
                 total = np.int32(0)
-                for begin in range(0, channels, width):
-                    vector = packed.codes[q // tile, packed.places[term] + begin // width, q % tile]
-                    for c in range(min(width, channels - begin)):
-                        vector[c] = codes[begin + c]
-                        total += codes[begin + c]
+                for c in range(channels):
+                    total += codes[c]
                 packed.start[term, q] = -128 * total
+                codes[channels:] = 0
+                for place in range(-(-channels // width)):
+                    for word in range(words.shape[3]):
+                        words[q // tile, packed.places[term] + place, q % tile, word] = source[
+                            place * words.shape[3] + word
+                        ]

@@ -12,6 +12,10 @@ BLOCK = 64
 """Values that are compared at once."""
 INFINITY = 0x7F800000
 """Its bits. Those of float32 values >= 0 are ordered as the values are."""
+NONE = np.uint64(INFINITY << 32 | 0xFFFFFFFF)
+"""Infinity and column -1. A value's bits and, below them, its column are sorted and divided as one number."""
+ROOM = 4
+"""So many times as many values as are wanted are kept before they are thinned out."""
 
 
 def smallest(values: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -21,38 +25,39 @@ def smallest(values: NDArray[np.float32], count: int) -> tuple[NDArray[np.float3
     and -1 fill the end. Of equal values those in earlier columns come first.
     """
     queries = len(values)
-    found = np.full((queries, count), np.inf, np.float32)
-    columns = np.full((queries, count), -1, np.int64)
+    found, columns = np.empty((queries, count), np.float32), np.empty((queries, count), np.int64)
     bits = values.view(np.uint32)
-    step = max(1, RUN_VALUES // max(1, values.shape[1]))
-    over(queries, step, lambda first, last: _smallest_of_rows(bits, first, last, found.view(np.uint32), columns))
+
+    def run(first: int, last: int) -> None:
+        kept = np.full((last - first, ROOM * (count + BLOCK)), NONE)
+        _keep(bits, first, last, count, kept)
+        # numpy's own selection and sort use the vector units, numba's don't.
+        kept.partition(count - 1, axis=1)
+        ordered = np.sort(kept[:, :count], axis=1)
+        found[first:last] = (ordered >> np.uint64(32)).astype(np.uint32).view(np.float32)
+        columns[first:last] = ordered.astype(np.uint32).view(np.int32)
+
+    over(queries, max(1, RUN_VALUES // max(1, values.shape[1])), run)
     return found, columns
 
 
 @kernel
-def _smallest_of_rows(
-    values: NDArray[np.uint32], first: int, last: int, found: NDArray[np.uint32], columns: NDArray[np.int64]
-) -> None:
-    count = found.shape[1]
-    # A value's bits and, below them, its column: sorted and divided as one number.
-    kept = np.empty(2 * count + BLOCK, np.uint64)
+def _keep(values: NDArray[np.uint32], first: int, last: int, count: int, kept: NDArray[np.uint64]) -> None:
+    """Fill the beginning of kept[q - first] with the `count` smallest of row q and some that are larger."""
     for q in range(first, last):
-        size, limit = 0, np.uint32(INFINITY)
+        mine, size, limit = kept[q - first], 0, np.uint32(INFINITY)
         for start in range(0, values.shape[1], BLOCK):
             block = values[q, start : start + BLOCK]
             if _below(block, limit) == 0:
                 continue
             for i in range(len(block)):
                 if block[i] < limit:
-                    kept[size] = (np.uint64(block[i]) << np.uint64(32)) | np.uint64(start + i)
+                    mine[size] = (np.uint64(block[i]) << np.uint64(32)) | np.uint64(start + i)
                     size += 1
-            if size > len(kept) - BLOCK:
-                kept[:count] = np.partition(kept[:size], count - 1)[:count]
-                size, limit = count, np.uint32(kept[count - 1] >> np.uint64(32))
-        ordered = np.sort(kept[:size])
-        for i in range(min(size, count)):
-            found[q, i] = np.uint32(ordered[i] >> np.uint64(32))
-            columns[q, i] = np.int64(ordered[i] & np.uint64(0xFFFFFFFF))
+            if size > len(mine) - BLOCK:
+                mine[:size] = np.partition(mine[:size], count - 1)
+                size, limit = count, np.uint32(mine[count - 1] >> np.uint64(32))
+                mine[size:] = NONE
 
 
 @kernel
