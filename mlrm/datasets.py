@@ -15,7 +15,7 @@ from mlrm.errors import ConfigError, DatasetError, ImageError
 from mlrm.layouts import LAYOUTS, Split, unknown_layout
 from mlrm.pairs import PairDataset
 
-__all__ = ["PairDataset", "Split", "check", "read_pairs", "split_validation"]
+__all__ = ["PairDataset", "Split", "check", "read_pairs", "split_validation", "validation_size"]
 
 
 def read_pairs(folder: str | Path, split: Split, layout: str = "auto") -> PairDataset:
@@ -57,6 +57,11 @@ def check(dataset: PairDataset, progress: Callable[[int, int], None] | None = No
     """
     _, errors = decode([*dataset.photos, *dataset.sketches], lambda image: None, progress)
     return errors
+
+
+def validation_size(dataset: PairDataset) -> int:
+    """How many photos are set aside unless somebody says: a fifth of those with a sketch."""
+    return max(1, len(set(dataset.photo_of)) // 5)
 
 
 def split_validation(dataset: PairDataset, photos: int, seed: int) -> tuple[PairDataset, PairDataset]:

@@ -17,10 +17,11 @@ from torch import Tensor
 from mlrm.accuracy import Accuracy, accuracy, by_thirds, encode, ranks
 from mlrm.checkpoint import SHIPPED, load
 from mlrm.cli import data_option, errors_shown, progress_bar, run, say
-from mlrm.datasets import PairDataset, read_pairs
+from mlrm.datasets import PairDataset
 from mlrm.decoding import decode, refuse_corrupt
 from mlrm.devices import find_device
 from mlrm.errors import ConfigError
+from mlrm.evaluated_pairs import read_evaluated
 from mlrm.features import Features
 from mlrm.images import find_images
 from mlrm.model import MLRM, Domain
@@ -111,7 +112,17 @@ def _run(model: MLRM, images: Tensor, domain: Domain, device: torch.device) -> F
 def main(
     checkpoint: Annotated[Path | None, typer.Argument(help="Checkpoint; default: the one shipped.")] = None,
     data: Annotated[list[Path] | None, data_option("Folder of pairs; repeat for more.")] = None,
-    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    split: Annotated[str, typer.Option(help="test, train, or validation: what training set aside.")] = "test",
+    validation: Annotated[
+        list[int] | None, typer.Option(help="Photos that training set aside, for each --data; default 20 %.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The training's seed, which decided what was set aside.")] = 0,
+    more_sketches: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FOLDER: more views of folder NAME's products; of those set aside, a gallery of its own."
+        ),
+    ] = None,
     distractors: Annotated[
         Path | None, typer.Option(help="Folder of further photos for every gallery.", exists=True, file_okay=False)
     ] = None,
@@ -122,15 +133,9 @@ def main(
     """Accuracy and time of a checkpoint: acc@1, @5, @10 and the median rank of each sketch's own photo."""
     if not data:
         raise ConfigError("no data: give at least one --data FOLDER")
-    if split not in ("test", "train"):
-        raise ConfigError(f"split is {split!r}; expected test or train")
-    names = [folder.resolve().name for folder in data]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(
-            f"several --data folders are called {', '.join(sorted(twice))}; rename them or evaluate apart"
-        )
     for option, file in (("--json", json_file), ("--save-ranks", save_ranks)):
         _require_place(option, file)
+    datasets = read_evaluated(data, split, validation, seed, more_sketches or [])
     where = find_device(device)
     model = load(checkpoint or SHIPPED).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if model.config.attention_over == "batch":
@@ -141,8 +146,7 @@ def main(
     further = find_images(distractors) if distractors else []
     results = []
     with progress_bar() as progress:
-        for folder in data:
-            dataset = read_pairs(folder, "test" if split == "test" else "train")
+        for dataset in datasets:
             say(dataset.summary())
             results.append(evaluate(model, dataset, where, progress, distractors=further))
     Console().print(_table(results))

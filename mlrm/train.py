@@ -116,18 +116,24 @@ def main(
             (out / "options.json").write_text(json.dumps(record, indent=1) + "\n")
         trainer.run(say)
     say(f"best: {out / 'best.pt'}, log: {trainer.log.csv}, curve: {trainer.log.picture}")
-    say(_next_step(out / "best.pt", data[0]))
+    set_aside = {name: len(part.photos) for name, part in held_out.items()}
+    say(_next_step(out / "best.pt", data[0], set_aside.get(name_of(data[0]), 0), seed))
 
 
-def _next_step(checkpoint: Path, folder: Path) -> str:
+def _next_step(checkpoint: Path, folder: Path, set_aside: int, seed: int) -> str:
     """The command that measures the checkpoint, on pairs that are there."""
     command = f"next: {shlex.join(['python', '-m', 'mlrm.evaluate', str(checkpoint), '--data', str(folder)])}"
     try:
         read_pairs(folder, "test")
     except DatasetError:
+        if set_aside:
+            return (
+                f"{command} --split validation --validation {set_aside} --seed {seed}\n{folder} has no test pairs, so "
+                "this measures the pairs set aside, by which the model was selected: expect a little less on new ones"
+            )
         return (
-            f"{command} --split train\n{folder} has no test pairs, so this measures the pairs that the model was "
-            "trained and selected on: expect less on new ones"
+            f"{command} --split train\n{folder} has no test pairs and none were set aside, so this measures what the "
+            "model was trained on: expect less on new ones"
         )
     return command
 

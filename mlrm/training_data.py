@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from mlrm.cli import say
-from mlrm.datasets import PairDataset, check, read_pairs, split_validation
+from mlrm.datasets import PairDataset, check, read_pairs, split_validation, validation_size
 from mlrm.decoding import refuse_corrupt
 from mlrm.errors import ConfigError, DatasetError
 from mlrm.training_pairs import TrainingPairs
@@ -62,7 +62,7 @@ def read_training(
     for number, (name, folder) in enumerate(zip(names, data, strict=True)):
         dataset = read_pairs(folder, "train")
         say(dataset.summary())
-        count = validation[number] if validation else max(1, len(set(dataset.photo_of)) // 5)
+        count = validation[number] if validation else validation_size(dataset)
         errors = []
         if count:
             dataset, held_out[name] = split_validation(dataset, count, seed)

@@ -49,16 +49,17 @@ def test_the_command_trains_and_goes_on(data: Path, tmp_path: Path, capsys: pyte
 
     # The step it names can be taken: this plain folder has no test pairs.
     [line] = re.findall("next: (.*)", first.stderr)
-    assert f"{data} has no test pairs, so this measures the pairs that the model was trained" in first.stderr
+    assert f"{data} has no test pairs, so this measures the pairs set aside" in first.stderr
     step = subprocess.run([sys.executable, *shlex.split(line)[1:]], capture_output=True, text=True)
     assert step.returncode == 0, step.stderr
+    assert "validation): 2 sketches of 2 photos" in step.stderr
 
 
 def test_the_next_step_measures_test_pairs_where_there_are_some(tmp_path: Path) -> None:
     folder = tmp_path / "my boxes"
     for split, stems in (("train", ["a", "b"]), ("test", ["c"])):
         draw_pairs(folder / split, stems)
-    assert _next_step(tmp_path / "best.pt", folder) == (
+    assert _next_step(tmp_path / "best.pt", folder, set_aside=1, seed=0) == (
         f"next: python -m mlrm.evaluate {tmp_path / 'best.pt'} --data '{folder}'"
     )
 
