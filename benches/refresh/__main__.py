@@ -13,6 +13,9 @@ from rich.console import Console
 from benches.refresh.registry import BY_HAND, ROOT, STEPS, Step
 from benches.refresh.stage import Progress, Stage, missing
 from benches.refresh.stamps import PLACES, shipped, stamp_picture, stamp_text, stored
+from benches.table2.accuracy import read_accuracy
+from benches.table2.page import table2_page
+from benches.table2.rows import read_table2
 from mlrm.cli import errors_shown, progress_bar, run, say
 from mlrm.errors import ConfigError
 from mlrm.tables import main as make_tables
@@ -92,6 +95,10 @@ def main(
                 changed = make(step, data, progress)
                 say(f"{step.name}: {', '.join(changed) if changed else 'as it was'}")
     make_tables(ROOT)
+    for measured in sorted((ROOT / "benches" / "results").glob("*-table2.json")):
+        plot = measured.with_suffix(".png").name
+        page = table2_page(read_table2(measured), read_accuracy(), shipped(), plot)  # its accuracies are of step table2
+        measured.with_suffix(".md").write_text(page, encoding="utf-8")
     unread = [text for text in BY_HAND if state(text) != "current"]
     if unread:
         say(f"to be read by a person, then --stamp: {', '.join(unread)}")

@@ -54,7 +54,7 @@ def regions(stage: Stage) -> None:
         trained = []
         for number, (name, config) in enumerate(TWINS.items()):
             stage.progress(f"regions: train {name}", number, len(TWINS))
-            trained.append(Path(folder, name, "best.pt"))
+            trained.append(Path(folder, name, "trained alike", "best.pt"))
             start = ["--trunk-weights", trunk, "--config", json.dumps({"l2norm": True} | config), "--device", "cpu"]
             stage.command("mlrm.train", "--data", pairs, *start, *TWINS_OPTIONS, "--out", trained[-1].parent)
         stage.progress("regions: draw", 0, 1)
@@ -88,6 +88,9 @@ def page(stage: Stage) -> None:
     """The page after its own drawing, and why the first photo is near."""
     from playwright.sync_api import expect, sync_playwright
 
+    from engine.server.status_routes import STATIC
+
+    lines = (STATIC / "example.js").read_text(encoding="utf-8").count("\n  [[")
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
         gallery = _shop(Path(folder), stage)
         browser = playwright.chromium.launch(executable_path=program("chromium"), args=list(FLAGS))
@@ -97,15 +100,16 @@ def page(stage: Stage) -> None:
             shown.goto(f"http://127.0.0.1:{port}")
             shown.get_by_role("button", name="Draw one for me").click()
             stage.progress("page: draw", 0, 2)
-            shown.wait_for_timeout(5_000)  # the drawing takes its time; its last line is searched for last
+            drawn = f"Canvas to draw on, {lines} lines"  # the last of them is searched for last
+            expect(shown.locator("#canvas")).to_have_attribute("aria-label", drawn, timeout=60_000)
             shown.locator("#status:not(.busy)").wait_for()
-            expect(shown.locator(".card")).to_have_count(12)
+            expect(shown.locator(".card")).to_have_count(12, timeout=60_000)
             shown.wait_for_load_state("networkidle")
             shown.mouse.move(0, 0)
             shown.screenshot(path=stage.out / "page.png", animations="disabled")
             stage.progress("page: why", 1, 2)
             shown.locator(".card").first.click()
-            expect(shown.locator(".parts .fill")).to_have_count(9)
+            expect(shown.locator(".parts .fill")).to_have_count(9, timeout=60_000)
             shown.wait_for_load_state("networkidle")
             shown.mouse.move(0, 0)
             shown.wait_for_timeout(1_000)  # the heat maps are painted after their pictures

@@ -19,8 +19,10 @@ CHANNELS = (8, 16, 40)
 def test_photos_put_together_are_coded_as_if_they_were_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certified_disk, "SEGMENT", 250)
     place = tmp_path / "drawn.gallery"
-    certified_disk.make(place, draw_large(100, CHANNELS, torch.float16, 0), 400, 96)
+    pool = draw_large(100, CHANNELS, torch.float16, 0)
     torch.save(draw_large(4, CHANNELS, torch.float32, 1), place.with_suffix(".sketches"))
+    certified_disk.make(place, pool, 400)
+    certified_disk.code(place, pool, 96)
     gallery, files = Gallery.open(place), ShortCodeFiles(place)
     plan = read_plan(place)
     assert plan is not None

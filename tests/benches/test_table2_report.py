@@ -24,6 +24,7 @@ from benches.table2.sizes import Size
 from benches.table2.stage import Table2Stage
 from benches.table2.ways import BASELINE, WAYS, Way
 from benches.test_table2 import test_table2 as measure
+from mlrm.checkpoint import load_shipped
 from mlrm.cli import run as run_command
 from mlrm.errors import ConfigError
 from tests.benches.runs import MACHINE, recorded, write
@@ -189,3 +190,12 @@ def test_a_wrong_answer_of_ours_fails() -> None:
     assert measured(stage, SMALL[1], wrong).extra_info["note"] == "wrong"
     with pytest.raises(AssertionError):
         measured(stage, SMALL[1], replace(wrong, ours=True))
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*-table2.json")), ids=lambda file: file.stem)
+def test_the_committed_page_is_of_the_committed_times_accuracies_and_weights(file: Path) -> None:
+    """`python -m benches.refresh` makes it anew."""
+    plot = file.with_suffix(".png")
+    assert plot.is_file()
+    made = table2_page(read_table2(file), read_accuracy(), load_shipped().fingerprint(), plot.name)
+    assert file.with_suffix(".md").read_text(encoding="utf-8") == made
