@@ -3,5 +3,5 @@
 TUNED = ("torch-fp32", "torch-bf16", "torch-fp16")
 """What our implementations must beat."""
 
-OURS = ("kernels-reference", "kernels-cpu", "kernels-triton", "codes", "codes-triton", "engine")
+OURS = ("kernels-reference", "kernels-cpu", "kernels-cpu-codes", "kernels-triton", "codes", "codes-triton", "engine")
 """Whose answers must be exact, and whose times are tracked."""

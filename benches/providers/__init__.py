@@ -59,6 +59,14 @@ PROVIDERS = (
     _faiss("fp32", False),
     _kernels("reference", ("cpu", "cuda"), SLOW_PAIRS),
     _kernels("cpu", ("cpu",)),
+    Provider(
+        "kernels-cpu-codes",
+        ours.Packed,
+        Agreement.EXACT,
+        ("cpu",),
+        ours.why_not_packed,
+        ours.kernel_needs,
+    ),
     _kernels("triton", ("cuda",)),
     Provider("codes", codes.Codes, Agreement.EXACT, ("cpu",), needs=codes.needs, most_pairs=CODES_PAIRS),
     Provider(

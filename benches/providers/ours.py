@@ -13,6 +13,8 @@ from benches.searches import Search
 from engine import Retriever
 from engine.ingest import SEGMENT_PHOTOS
 from kernels import GalleryBlock, ImplementationError, distance_topk
+from kernels.cpu import vnni
+from kernels.cpu.packed import packed
 from kernels.dispatch import pick_for
 from mlrm.features import Features
 
@@ -26,6 +28,14 @@ class Kernels(Searcher):
     def search(self, query: Rows, top_k: int) -> Tensor:
         """Exact."""
         return distance_topk(query, self._block, top_k, impl=self._impl)[1]
+
+
+class Packed(Kernels):
+    """As the CPU's kernels search once enough sketches came before: with 8-bit codes of the rows."""
+
+    def __init__(self, gallery: Rows) -> None:
+        super().__init__(gallery, "cpu")
+        packed(self._block)
 
 
 class Engine(Searcher):
@@ -64,6 +74,11 @@ def why_not(impl: str, device: torch.device) -> str | None:
     except ImplementationError as error:
         return str(error)
     return None
+
+
+def why_not_packed(device: torch.device) -> str | None:
+    """Codes are for processors with VNNI."""
+    return why_not("cpu", device) or (None if vnni.available() else "this processor has no VNNI, so rows get no codes")
 
 
 def kernel_needs(search: Search) -> int:

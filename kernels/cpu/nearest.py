@@ -19,10 +19,10 @@ from kernels.cpu.threads import over_all
 from kernels.reference import FeatureTensors, RegionFeatures
 
 MANY = 4
-"""Groups of fewer queries are never a reason to pack: differences run at the memory's speed without a copy."""
-PAYS = 32
-"""After this many queries in groups, and from a group of as many on, the rows are packed as codes, which takes about as
-long as they took. A packed block is screened for any number of queries: that reads half the bytes."""
+"""In a group of so many queries codes save arithmetic as well as bytes: each counts for as many that come alone."""
+PAYS = 128
+"""After this many queries that came alone, or a quarter as many in groups, the rows are packed as codes. That takes as
+long as 30 to 90 single queries; from then on one takes a third to a half of its time, and all later ones do."""
 SPARSE = 4
 """Where more than one row in this many is wanted, 8 bits leave too many rows in doubt, and float32 differences are
 taken of all."""
@@ -42,7 +42,12 @@ def smallest_bounds(
     """
     queries, total = len(query.region_weights), sum(len(block) for block in blocks)
     sparse = vnni.available() and count * SPARSE <= total
-    codes = _codes(blocks, [sparse and packable(block) and _worth_packing(block, queries) for block in blocks])
+    worth = [sparse and packable(block) and _worth_packing(block, queries) for block in blocks]
+    if queries < MANY:  # nobody waits for more than one block to be packed
+        new = (number for number, block in enumerate(blocks) if worth[number] and not is_packed(block))
+        for number in list(new)[1:]:
+            worth[number] = False
+    codes = _codes(blocks, worth)
     if any(codes):
         count = min(sum(block.live_count for block in blocks), SPARE * count)
     group = max(amx.TILE_QUERIES, MATRIX_VALUES // max(1, total) // amx.TILE_QUERIES * amx.TILE_QUERIES)
@@ -89,11 +94,9 @@ def _bounds(
 
 
 def _worth_packing(block: GalleryBlock, queries: int) -> bool:
-    """Whether to screen codes: they are there, or enough queries came in groups to pay for them, and they fit."""
+    """Whether to screen codes: they are there, or enough queries came to pay for them, and they fit."""
     if is_packed(block):
         return True
-    if queries < MANY:
-        return False
-    served = block.cache.get("cpu.served", 0) + queries
+    served = block.cache.get("cpu.served", 0) + queries * (MANY if queries >= MANY else 1)
     block.cache["cpu.served"] = served
     return bool(served >= PAYS) and affordable(block)

@@ -42,7 +42,6 @@ def product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(amx, "available", lambda: request.param == "amx")
     monkeypatch.setattr(vnni, "available", lambda: request.param != "direct")
     monkeypatch.setattr(nearest, "PAYS", 0)
-    monkeypatch.setattr(nearest, "MANY", 0)
 
 
 @pytest.mark.usefixtures("product")
