@@ -1,11 +1,12 @@
 """Where a service listens and who may call it."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from engine.errors import ConfigError
-from engine.server.settings import SHORTEST_TOKEN, TOKEN_VARIABLE, Settings, read_token
+from engine.server.settings import SHORTEST_TOKEN, TOKEN_VARIABLE, Settings, listen, read_token
 
 TOKEN = "x" * SHORTEST_TOKEN
 
@@ -44,3 +45,10 @@ def test_a_tokens_file_goes_before_the_environment(tmp_path: Path) -> None:
 def test_a_tokens_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't read the token"):
         read_token(tmp_path / "none", {TOKEN_VARIABLE: TOKEN})
+
+
+def test_the_packets_of_an_answer_do_not_wait_for_one_another() -> None:
+    with listen(Settings(port=0)) as listening, socket.create_connection(listening.getsockname()[:2]):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
