@@ -6,7 +6,9 @@ from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from engine.server.replies import RefusedError, refusals
 from engine.server.schemas import GalleryOut, Health
@@ -48,7 +50,16 @@ def status_routes(service: Service) -> APIRouter:
 
 def add_page(app: FastAPI) -> None:
     """Serve the drawing page at / and its files below; after all other routes, because it takes every address left."""
-    app.mount("/", _Page(directory=STATIC, html=True), name="page")
+    app.routes.append(_Rest("/", _Page(directory=STATIC, html=True), name="page"))
+
+
+class _Rest(Mount):
+    """Takes what no other route knows: a known address with another method is left to its route, which answers 405."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """See the base class. Of routes that match in part, the first one answers."""
+        match, found = super().matches(scope)
+        return (Match.PARTIAL if match is Match.FULL else match), found
 
 
 class _Page(StaticFiles):

@@ -64,7 +64,18 @@ def test_nothing_beside_the_page_is_served(shared: TestClient, path: str) -> Non
     reason(response)
 
 
-def test_another_method_is_refused_in_the_same_form(shared: TestClient) -> None:
-    response = shared.put("/v1/search")
-    assert response.status_code == 405
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/search", "POST"),
+        ("GET", "/v1/search", "POST"),
+        ("GET", "/v1/photos", "POST"),
+        ("GET", "/v1/photos/photo-0.png", "DELETE"),
+        ("POST", "/health", "GET"),
+        ("POST", "/", "GET, HEAD"),
+    ],
+)
+def test_another_method_is_refused_in_the_same_form(shared: TestClient, method: str, path: str, allowed: str) -> None:
+    response = shared.request(method, path)
+    assert (response.status_code, response.headers.get("Allow")) == (405, allowed)
     reason(response)
