@@ -6,7 +6,8 @@ import { drawPicture, drawStrokes } from "./sketchpad.js";
 const SIDE = 480;
 const COLOURS = [1, 2, 3].map((n) => getComputedStyle(document.documentElement).getPropertyValue(`--region-${n}`).trim());
 const LEVELS = ["level 1, fine", "level 2", "level 3, coarse"];
-const OPACITY = 0.78, OPAQUE_FROM = 0.5; // a region is its few cells of 0.5 and above, as in engine/heatmap.py
+const OPAQUE_FROM = 0.5; // a region is its cells of 0.5 and above, as in engine/heatmap.py
+const OPACITY = 0.55; // three regions may cover all of a picture, which is to be seen through them
 
 // The body of the dialog for one match with its explanation. answer.sketch: where the model looked in the sketch.
 export async function explanation(match, answer, sketch, signal) {
@@ -141,6 +142,7 @@ function parts(match, contributions, rows) {
 function about({ metadata }) {
   const box = element("div", "about-photo");
   for (const [key, value] of Object.entries(metadata ?? {})) {
+    if (Array.isArray(value) && !value.length) continue;
     const entry = element("span", "", `${key} `);
     entry.append(element("b", "", Array.isArray(value) ? value.join(", ") : String(value)));
     box.append(entry);

@@ -199,3 +199,20 @@ def test_by_tab_alone_everything_is_reached_in_the_order_it_is_seen(visit: Visit
     assert order[:5] == ["canvas", "undo", "clear", "brush", "upload"]
     assert order.index("top-k") < order.index("link")
     assert [int(name.split()[1].rstrip(":")) for name in order if name.startswith("Rank ")] == list(range(1, 13))
+
+
+def test_the_canvas_shows_all_of_its_focus_ring(visit: Visit) -> None:
+    page = visit.page
+    page.keyboard.press("Tab")
+    room, ring = page.evaluate(
+        """() => {
+          const paper = document.getElementById("paper"), style = getComputedStyle(paper);
+          const [inner, outer] = [paper, paper.closest(".left")].map((one) => one.getBoundingClientRect());
+          return [
+            [inner.left - outer.left, inner.top - outer.top, outer.right - inner.right],
+            parseFloat(style.outlineWidth) + parseFloat(style.outlineOffset),
+          ];
+        }"""
+    )
+    assert ring == 4
+    assert min(room) >= ring, "what scrolls cuts off what sticks out of it"
