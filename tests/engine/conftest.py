@@ -105,3 +105,20 @@ def reopen(checkpoint: Path) -> Reopen:
 def gallery(tmp_path: Path) -> Gallery:
     """An empty gallery of small features."""
     return create(tmp_path / "my.gallery")
+
+
+@pytest.fixture
+def still_there(filled: Retriever, sketches: list[Path]) -> Callable[[], None]:
+    """Checks that the gallery is what it was, here and for whoever opens it anew."""
+    before = filled.search(sketches[0])
+    assert len(before) == COUNT
+
+    def check() -> None:
+        found = [(match.id, match.distance) for match in filled.search(sketches[0], top_k=100)]
+        wanted = [(match.id, match.distance) for match in before]
+        assert [pair for pair in found if pair in wanted] == wanted
+        gallery = Gallery.open(filled.path)
+        gallery.verify()
+        assert set(gallery.snapshot().ids) >= {match.id for match in before}
+
+    return check
