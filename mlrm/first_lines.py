@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -16,15 +16,15 @@ from rich.table import Table
 from mlrm.accuracy import accuracy, ranks
 from mlrm.checkpoint import SHIPPED, load
 from mlrm.cli import data_option, errors_shown, progress_bar, run, say
-from mlrm.datasets import Split, read_pairs
 from mlrm.decoding import decode, refuse_corrupt
 from mlrm.devices import find_device
 from mlrm.errors import ConfigError
+from mlrm.evaluated_pairs import read_evaluated
 from mlrm.partial_drawings import traced
 from mlrm.strokes import first_length, fitted
 from mlrm.unfinished import FIRST, Drawings, Unfinished
 
-EXAMPLE = "Example: python -m mlrm.first_lines --data shoes --data chairs --split test"
+EXAMPLE = "Example: python -m mlrm.first_lines --data shoes --data chairs --split validation"
 LENGTHS = (0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.5)
 """Of the lines drawn so far, in sides of the canvas; a finished QMUL sketch has about seven."""
 _SURE = 1.96
@@ -76,20 +76,24 @@ def first_lines(
 def main(
     checkpoint: Annotated[Path | None, typer.Argument(help="Checkpoint; default: the one shipped.")] = None,
     data: Annotated[list[Path] | None, data_option("Folder of pairs; repeat for more.")] = None,
-    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    split: Annotated[str, typer.Option(help="test, train, or validation: what training set aside.")] = "test",
+    validation: Annotated[
+        list[int] | None, typer.Option(help="Photos that training set aside, for each --data; default 20 %.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The training's seed, which decided what was set aside.")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """From which length of line on searches beat chance, on pairs whose sketches are traced and cut off."""
     if not data:
         raise ConfigError("no data: give at least one --data FOLDER")
+    parts = read_evaluated(data, split, validation, seed, [])
     where = find_device(device)
     results: list[First] = []
     with progress_bar() as progress:
         model = load(checkpoint or SHIPPED).to(where)
         search = Unfinished(model, where, progress)
-        for folder in data:
-            pairs = read_pairs(folder, cast(Split, split))
+        for pairs in parts:
             drawings, errors = decode(list(pairs.sketches), traced, partial(progress, f"{pairs.name}: trace"))
             refuse_corrupt(pairs.name, errors)
             results += first_lines(pairs.name, search, drawings, pairs.photos, list(pairs.photo_of))

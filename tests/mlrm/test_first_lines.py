@@ -41,11 +41,22 @@ def test_drawings_are_cut_off_at_a_length(length: float, expected: float) -> Non
 
 def test_the_command_reports_every_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlrm.first_lines.LENGTHS", (0.25, 1.0))
-    write_pairs(tmp_path / "pairs", 3, seed=3)
+    write_pairs(tmp_path / "pairs", 4, seed=3)
     checkpoint, out = str(write_checkpoint(tmp_path / "tiny.safetensors")), tmp_path / "out.json"
     app = Typer()
     app.command()(main)
-    options = ["--data", str(tmp_path / "pairs"), "--split", "train", "--json", str(out), "--device", "cpu"]
+    options = [
+        "--data",
+        str(tmp_path / "pairs"),
+        "--split",
+        "validation",
+        "--validation",
+        "3",
+        "--json",
+        str(out),
+        "--device",
+        "cpu",
+    ]
     result = CliRunner().invoke(app, [checkpoint, *options])
     assert result.exit_code == 0, result.output
     found = json.loads(out.read_text())
