@@ -119,9 +119,9 @@ def _groups(segments: Sequence[SegmentState]) -> list[list[SegmentState]]:
     return [group for group in groups if len(group) > 1 or len(_live(group[0])) < group[0].stored.rows]
 
 
-def _live(segment: SegmentState) -> list[tuple[int, str]]:
+def _live(segment: SegmentState) -> NDArray[np.int64]:
     assert segment.live is not None, "the state was read whole"
-    return segment.live
+    return segment.live.rows
 
 
 def _merge(directory: Path, group: Sequence[SegmentState], shapes: FeatureShapes) -> StoredSegment:
@@ -130,8 +130,7 @@ def _merge(directory: Path, group: Sequence[SegmentState], shapes: FeatureShapes
     for segment in group:
         # A damaged byte would get a checksum of its own in the merged segment, and never be found.
         verify_segment(directory, segment.stored)
-        rows = np.array([row for row, _ in _live(segment)], dtype=np.int64)
-        parts.append((open_segment(directory, segment.stored, shapes), rows))
+        parts.append((open_segment(directory, segment.stored, shapes), _live(segment)))
 
     def joined(name: str) -> Array:
         return np.concatenate([block.arrays()[name][rows] for block, rows in parts])
@@ -151,7 +150,7 @@ def _replace(connection: sqlite3.Connection, group: Sequence[SegmentState], merg
     """Let the photos of some segments lie in a merged one, and forget those segments."""
     seqs = {stored.name: seq for seq, _, stored in read_segments(connection)}
     target = insert_segment(connection, merged, next_generation(connection))
-    places = ((seqs[segment.stored.name], row) for segment in group for row, _ in _live(segment))
+    places = ((seqs[segment.stored.name], row) for segment in group for row in _live(segment).tolist())
     connection.executemany(
         "UPDATE photos SET segment = ?, row = ? WHERE segment = ? AND row = ?",
         ((target, row, *place) for row, place in enumerate(places)),

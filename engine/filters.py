@@ -70,10 +70,24 @@ class Filter:
         return cls(conditions, None if subset is None else _ids(subset))
 
     def sql(self, index_keys: Collection[str]) -> Sql:
-        """The filter as a condition on the catalogue's table `photos`, which has indexes for some keys."""
+        """The filter as a condition on the catalogue's table `photos`, by way of the indexes of some of its keys."""
         parts: list[Sql] = [] if self.subset is None else [(ID_IN_LIST, (id_list(self.subset),))]
-        parts += [_sql(condition, condition.key in index_keys) for condition in self.conditions]
+        looked_up = self._looked_up(index_keys)
+        parts += [_by_index(key, conditions) for key, conditions in looked_up.items()]
+        parts += [_sql(one) for one in self.conditions if one not in looked_up.get(one.key, ())]
         return _joined(" AND ", parts) if parts else ("TRUE", ())
+
+    def visits(self, index_keys: Collection[str]) -> dict[str, Sql]:
+        """For each key whose index can answer some of the conditions: a select of the entries that are read for it."""
+        return {key: _visited(key, conditions) for key, conditions in self._looked_up(index_keys).items()}
+
+    def _looked_up(self, index_keys: Collection[str]) -> dict[str, list[_Condition]]:
+        """The conditions that an index can answer, by key: those that say which values let a photo through."""
+        found: dict[str, list[_Condition]] = {}
+        for one in self.conditions:
+            if one.key in index_keys and one.operator in ("eq", "in", *_ORDER):
+                found.setdefault(one.key, []).append(one)
+        return found
 
 
 def parse_where(text: str) -> dict[str, Any]:
@@ -157,58 +171,73 @@ def _ids(subset: Any) -> tuple[str, ...]:
     return ids
 
 
-def _sql(condition: _Condition, indexed: bool) -> Sql:
-    """One condition; by way of the key's index if it has one. Never NULL."""
+def _sql(condition: _Condition) -> Sql:
+    """One condition, by reading the metadata of each photo. Never NULL."""
     key, operator, operand = condition.key, condition.operator, condition.operand
     if operator == "exists":
         there = "EXISTS (SELECT 1 FROM json_each(photos.metadata) WHERE key = ?)"
         return (there if operand else f"NOT {there}"), (key,)
-    search = _by_index if indexed else _anywhere
-    if operator in ("eq", "ne"):
-        text, parameters = search(key, "in", [operand])
-        return (text if operator == "eq" else f"NOT {text}"), parameters
-    return search(key, operator, operand)
-
-
-def _anywhere(key: str, operator: str, operand: Any) -> Sql:
-    """A test of a key's value, or of one item of its list, by reading the metadata of each photo."""
-    field, values = _test("field.value", "field.type", operator, operand)
-    item, _ = _test("item.value", "item.type", operator, operand)
-    return (
+    field, values = _test("field.value", "field.type", condition)
+    item, _ = _test("item.value", "item.type", condition)
+    there = (
         "EXISTS (SELECT 1 FROM json_each(photos.metadata) AS field WHERE field.key = ? AND ("
-        f"{field} OR field.type = 'array' AND EXISTS (SELECT 1 FROM json_each(field.value) AS item WHERE {item})))",
-        (key, *values, *values),
+        f"{field} OR field.type = 'array' AND EXISTS (SELECT 1 FROM json_each(field.value) AS item WHERE {item})))"
     )
+    return (f"NOT {there}" if operator == "ne" else there), (key, *values, *values)
 
 
-def _by_index(key: str, operator: str, operand: Any) -> Sql:
-    """The same by way of the key's indexes."""
+def _by_index(key: str, conditions: list[_Condition]) -> Sql:
+    """Some conditions on one key, by way of its indexes: one reading of them for all, as for a range."""
     value, kind = _indexed(key)
     # Two selects, because SQLite reads the whole table for an OR of these. The plus keeps it from the wrong index.
-    scalar, values = _test(value, f"+{kind}", operator, operand)
-    item, _ = _test("item.value", "item.type", operator, operand)
+    scalar, values = _joined(" AND ", [_test(value, f"+{kind}", one) for one in conditions])
+    tests = [_test("item.value", "item.type", one) for one in conditions]
+    an_item = f"EXISTS (SELECT 1 FROM json_each(photos.metadata, {_path(key)}) AS item WHERE {{}})"
+    items, _ = _joined(" AND ", [(an_item.format(test), of) for test, of in tests])
     return (
         f"photos.rowid IN (SELECT rowid FROM photos WHERE {scalar} UNION ALL "
-        f"SELECT rowid FROM photos WHERE {kind} = 'array' "
-        f"AND EXISTS (SELECT 1 FROM json_each(photos.metadata, {_path(key)}) AS item WHERE {item}))",
+        f"SELECT rowid FROM photos WHERE {kind} = 'array' AND {items})",
         (*values, *values),
     )
 
 
-def _test(value: str, kind: str, operator: str, operand: Any) -> Sql:
-    """A test of one JSON value, given by two SQL expressions: its value, and its kind as SQLite names it."""
+def _visited(key: str, conditions: list[_Condition]) -> Sql:
+    """A select of what `_by_index` reads: the entries with these values, whatever their kind, and all lists."""
+    value, kind = _indexed(key)
+    scalar, values = _joined(" AND ", [_test(value, None, one) for one in conditions])
+    return (
+        f"SELECT rowid FROM photos WHERE {scalar} UNION ALL SELECT rowid FROM photos WHERE {kind} = 'array'",
+        values,
+    )
+
+
+def _test(value: str, kind: str | None, condition: _Condition) -> Sql:
+    """A test of one JSON value, given by SQL expressions: its value, and its kind as SQLite names it (None: of any).
+
+    For `ne` what `eq` would be.
+    """
+
+    def of(name: str) -> str:
+        return "" if kind is None else f" AND {kind} {name}"
+
+    operator = condition.operator
+    operand = [condition.operand] if operator in ("eq", "ne") else condition.operand
     if operator in _ORDER:
-        of_kind = _TEXT if isinstance(operand, str) else _NUMBER
-        return f"({value} {_ORDER[operator]} json_extract(?, '$') AND {kind} {of_kind})", (json.dumps(operand),)
-    one_of = f"{value} IN (SELECT value FROM json_each(?)) AND {kind}"
+        of_kind = of(_TEXT if isinstance(operand, str) else _NUMBER)
+        return f"({value} {_ORDER[operator]} json_extract(?, '$'){of_kind})", (json.dumps(operand),)
     texts = [one for one in operand if isinstance(one, str)]
     numbers = [one for one in operand if isinstance(one, (int, float)) and not isinstance(one, bool)]
-    constants = {True: "true", False: "false", None: "null"}
     parts: list[Sql] = [
-        (f"{one_of} {of_kind}", (json.dumps(some),)) for some, of_kind in ((texts, _TEXT), (numbers, _NUMBER)) if some
+        (f"{value} IN (SELECT value FROM json_each(?)){of(of_kind)}", (json.dumps(some),))
+        for some, of_kind in ((texts, _TEXT), (numbers, _NUMBER))
+        if some
     ]
+    # SQLite's values of these; by them an index finds the few photos that have one.
+    constants = {True: ("= 1", "= 'true'"), False: ("= 0", "= 'false'"), None: ("IS NULL", "= 'null'")}
     parts += [
-        (f"{kind} = '{name}'", ()) for constant, name in constants.items() if any(one is constant for one in operand)
+        (f"{value} {is_it}{of(of_kind)}", ())
+        for constant, (is_it, of_kind) in constants.items()
+        if any(one is constant for one in operand)
     ]
     return _joined(" OR ", parts) if parts else ("FALSE", ())
 

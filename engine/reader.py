@@ -16,6 +16,7 @@ from engine.filters import Filter
 from engine.records import GalleryMeta, SegmentState
 from engine.schema import SEGMENTS
 from engine.segments import open_segment
+from engine.selecting import rows_in_turns
 from engine.snapshot import GallerySnapshot, SegmentView, Selection
 
 UNLOCKED_TRIES = 3
@@ -49,13 +50,13 @@ class SnapshotReader:
         """
         if where is None:
             return Selection(self.snapshot())
-        # A filter without an index reads all metadata: other readers don't wait for it, unless commits come so fast
-        # that its rows and the snapshot never are of one.
+        # A filter without an index reads all metadata: other readers and commits don't wait for it, unless commits come
+        # so fast that its rows and the snapshot never are of one.
         for _ in range(UNLOCKED_TRIES):
             snapshot = self.snapshot()
-            state = self._catalogue.state(since=snapshot.generation, where=where)
-            if state.generation == snapshot.generation:
-                return _selection(snapshot, state.chosen or {})
+            rows = rows_in_turns(self._catalogue, where, snapshot.generation)
+            if rows is not None:
+                return _selection(snapshot, rows)
         with self._refresh:
             self.stamp()
             chosen = self._read(where)
@@ -91,12 +92,13 @@ class SnapshotReader:
         name = segment.stored.name
         if segment.live is None:
             return self._views[name]
-        rows = np.array([row for row, _ in segment.live], dtype=np.int64)
-        ids = tuple(id_ for _, id_ in segment.live)
+        live = segment.live
         if (view := self._views.get(name)) is not None:  # photos were removed; the features are as they were
-            return replace(view, live_rows=rows, ids=ids)
+            return replace(view, live_rows=live.rows, ids=live.ids)
         block = open_segment(self._path / SEGMENTS, segment.stored, self._meta.shapes)
-        return SegmentView(name, block.levels, block.region_weights, block.level_weights, block.maps, rows, ids)
+        return SegmentView(
+            name, block.levels, block.region_weights, block.level_weights, block.maps, live.rows, live.ids
+        )
 
     def _unmapped(self, error: OSError, segments: int) -> GalleryError:
         advice = ""

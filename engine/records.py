@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.features import FeatureShapes
+from engine.ids import Ids
 from engine.segments import StoredSegment
 
 
@@ -61,15 +65,23 @@ class PhotoRecord:
     row: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class LivingPhotos:
+    """The rows of a segment that count, ascending, int64 [M], and their M ids."""
+
+    rows: NDArray[np.int64]
+    ids: Ids
+
+
+@dataclass(frozen=True, eq=False)
 class SegmentState:
-    """A segment, and its living photos as (row, id) in the order of rows; None: as they were."""
+    """A segment, and its living photos; None: as they were."""
 
     stored: StoredSegment
-    live: list[tuple[int, str]] | None
+    live: LivingPhotos | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CatalogueState:
     """All segments at one generation that are not quarantined, in the order they were added.
 

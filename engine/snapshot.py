@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,7 +25,7 @@ class SegmentView:
     level_weights: Array  # [N, R, L] float32
     maps: Array  # [N, R, h, w] uint8, 255 is 1
     live_rows: NDArray[np.int64]  # [M]
-    ids: tuple[str, ...]  # M
+    ids: Sequence[str]  # M
 
 
 @dataclass(frozen=True, eq=False)

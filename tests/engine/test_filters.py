@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +12,14 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.catalogue import Catalogue
+from engine import selecting
 from engine.errors import FilterError
 from engine.exact import ExactSearch
 from engine.features import FeatureBlock
 from engine.filters import Filter, check_index_key, parse_where
 from engine.gallery import Gallery, Selection
-from engine.records import CatalogueState
 from mlrm.features import Features
 from tests.engine.kill_writer import SHAPES, block_of, features, photo_id
-from tests.engine.small_gallery import add, create
 
 SCALARS = (
     None,
@@ -125,6 +120,7 @@ def ids_of(selection: Selection) -> set[str]:
     }
 
 
+@pytest.mark.parametrize("turn", [1, 3, selecting.TURN])
 @settings(max_examples=60, deadline=None)
 @given(entries=st.lists(metadatas, min_size=4, max_size=4), where=wheres, subset=st.none() | st.sets(st.integers(0, 5)))
 @example(
@@ -133,7 +129,11 @@ def ids_of(selection: Selection) -> set[str]:
 @example(entries=[{"price": True}, {"price": 1}, {"price": 1.0}, {"price": "1"}], where={"price": 1}, subset=None)
 @example(entries=[{"price": 3}, {"price": "x"}, {"price": None}, {}], where={"price": {"gt": 2}}, subset={0, 1, 2})
 def test_a_filter_lets_through_what_its_definition_says(
-    galleries: tuple[Gallery, Gallery], entries: list[dict[str, Any] | None], where: dict[str, Any], subset: Any
+    galleries: tuple[Gallery, Gallery],
+    turn: int,
+    entries: list[dict[str, Any] | None],
+    where: dict[str, Any],
+    subset: Any,
 ) -> None:
     given_ids = None if subset is None else [photo_id(number) for number in subset]
     expected = {
@@ -144,7 +144,10 @@ def test_a_filter_lets_through_what_its_definition_says(
     for gallery in galleries:
         with gallery.writer() as writer:
             writer.update_metadata({photo_id(number): entry for number, entry in enumerate(entries)})
-        selection = gallery.select(Filter.parse(where, given_ids))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(selecting, "TURN", turn)
+            patch.setattr(selecting, "FEW", turn)
+            selection = gallery.select(Filter.parse(where, given_ids))
         assert ids_of(selection) == expected
         assert len(selection) == len(expected)
 
@@ -159,6 +162,13 @@ def test_a_declared_key_is_looked_up_in_its_index(galleries: tuple[Gallery, Gall
     assert any("USING INDEX metadata_0 (" in step for step in steps), steps
     assert any("metadata_0_lists" in step for step in steps), steps
     assert not any(step.startswith("SCAN photos") and "metadata_0_lists" not in step for step in steps), steps
+
+
+def test_the_two_ends_of_a_range_are_one_reading_of_the_index(galleries: tuple[Gallery, Gallery]) -> None:
+    condition, parameters = Filter.parse({"price": {"ge": 1, "lt": 2}}, None).sql(INDEXED)  # type: ignore[union-attr]
+    with galleries[1]._catalogue.transaction() as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT row FROM photos WHERE {condition}", parameters).fetchall()
+    assert sum("USING INDEX metadata_1 (<expr>>? AND <expr><?)" in row[3] for row in plan) == 1, plan
 
 
 def test_declaring_a_key_again_changes_nothing(galleries: tuple[Gallery, Gallery]) -> None:
@@ -260,41 +270,3 @@ def test_a_search_sees_photos_and_metadata_of_one_commit(tmp_path: Path) -> None
     assert len(reader.select(where)) == 0
     [hits] = ExactSearch(torch.device("cpu"))(held, as_features(features(1)), 5, 1)
     assert [hit.id for hit in hits] == ["b"]
-
-
-def test_readers_do_not_wait_for_a_slow_filter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery = create(tmp_path / "gallery")
-    add(gallery, 1, 2, metadata=[{"k": 1}, {"k": 2}])
-    state, reading, go_on = Catalogue.state, threading.Event(), threading.Event()
-
-    def slow(self: Catalogue, since: int, where: Filter | None = None) -> CatalogueState:
-        if where is not None:
-            reading.set()
-            assert go_on.wait(60)
-        return state(self, since, where)
-
-    monkeypatch.setattr(Catalogue, "state", slow)
-    with ThreadPoolExecutor(1) as pool:
-        filtered = pool.submit(gallery.select, Filter.parse({"k": 2}, None))
-        try:
-            assert reading.wait(60)
-            add(gallery, 3)
-            assert len(gallery.snapshot()) == 3
-        finally:
-            go_on.set()
-        assert len(filtered.result(60)) == 1
-
-
-def test_a_filter_is_answered_however_fast_commits_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery = create(tmp_path / "gallery")
-    add(gallery, 0, metadata=[{"k": 1}])
-    state, number = Catalogue.state, itertools.count(1)
-
-    def beside_a_commit(self: Catalogue, since: int, where: Filter | None = None) -> CatalogueState:
-        if where is not None:
-            add(gallery, next(number), metadata=[{"k": 1}])
-        return state(self, since, where)
-
-    monkeypatch.setattr(Catalogue, "state", beside_a_commit)
-    selection = gallery.select(Filter.parse({"k": 1}, None))
-    assert len(selection) == len(selection.snapshot) == next(number)

@@ -123,8 +123,8 @@ def test_ids_are_stable_after_removes_and_reopening(gallery: Gallery) -> None:
     reopened = Gallery.open(gallery.path)
     assert reopened.existing() == left
     first, second = reopened.snapshot().segments
-    assert (first.ids, first.live_rows.tolist()) == (("photo-00000", "photo-00002"), [0, 2])
-    assert (second.ids, second.live_rows.tolist()) == (("photo-00004",), [1])
+    assert (tuple(first.ids), first.live_rows.tolist()) == (("photo-00000", "photo-00002"), [0, 2])
+    assert (tuple(second.ids), second.live_rows.tolist()) == (("photo-00004",), [1])
     assert reopened.preview("photo-00001") is None
 
 
