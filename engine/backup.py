@@ -32,6 +32,7 @@ from engine.schema import (
     SEGMENTS,
     next_generation,
     read_dropped_rows,
+    read_generation,
     read_segments,
     write_dropped_rows,
     write_names,
@@ -90,8 +91,10 @@ def _copied(source: Path, aside: Path) -> bool:
     """Copy the catalogue and the segments it names; False where compaction deleted one meanwhile."""
     (aside / SEGMENTS).mkdir(parents=True)
     original, copy = Catalogue(source / CATALOGUE), Catalogue(aside / CATALOGUE)
-    with original.transaction() as reading, closing(sqlite3.connect(copy.path)) as writing:
-        reading.backup(writing)
+    with original.transaction() as reading:
+        read_generation(reading)  # what is wrong with the original is said of the original
+        with copy.explained(), closing(sqlite3.connect(copy.path)) as writing:
+            reading.backup(writing)
     copy.check()
     segments = _segments(copy)
     with copy.transaction("IMMEDIATE") as connection:

@@ -178,17 +178,23 @@ class Catalogue(Database):
     def add_segment(self, stored: StoredSegment, photos: Sequence[NewPhoto], *, replace: bool = False) -> None:
         """Make a segment and its photos visible, all at once.
 
-        What is quarantined under one of their ids goes for good; with ``replace``, whatever is there under it.
+        What is quarantined under one of their ids goes for good, but its metadata stay where a photo brings none; with
+        ``replace``, whatever is there under it goes.
         """
         with self.transaction("IMMEDIATE") as connection:
             generation = next_generation(connection)
             ids = id_list(photo.id for photo in photos)
+            lost = f"SELECT id, metadata FROM photos WHERE {ID_IN_LIST} AND {QUARANTINED}"
+            kept: dict[str, str | None] = dict(connection.execute(lost, (ids,)).fetchall())
             _forget(connection, ID_IN_LIST if replace else f"{ID_IN_LIST} AND {QUARANTINED}", ids, generation)
             seq = insert_segment(connection, stored, generation)
             connection.executemany(
                 "INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
-                    (p.id, seq, row, p.path, p.content_hash, p.file_stamp, _metadata_to_json(p.metadata))
+                    (
+                        *(p.id, seq, row, p.path, p.content_hash, p.file_stamp),
+                        _metadata_to_json(p.metadata) or kept.get(p.id),
+                    )
                     for row, p in enumerate(photos)
                 ),
             )

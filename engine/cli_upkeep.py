@@ -1,4 +1,4 @@
-"""The commands that look after a gallery: compact, optimize, snapshot, restore, verify. They need no model."""
+"""The commands that look after a gallery: remove, compact, optimize, snapshot, restore, verify. They need no model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,20 @@ from engine.cli_options import DeviceOption, GalleryOption, ModelOption
 from mlrm.cli import errors_shown, progress_bar, say
 
 upkeep = typer.Typer()
+
+
+@upkeep.command(epilog="Example: python -m engine remove shoes/12.jpg --gallery my.gallery")
+@errors_shown
+def remove(
+    ids: Annotated[list[str], typer.Argument(help="Ids of photos, as `search` prints them.")],
+    gallery: GalleryOption = Path("my.gallery"),
+) -> None:
+    """Remove photos for good by their ids, all in one commit, or none if one isn't there. No file is deleted."""
+    from engine.gallery import Gallery
+
+    with Gallery.open(gallery).writer() as writer:
+        writer.remove(ids)
+    say(f"{gallery}: {Gallery.open(gallery).info().photos} photos")
 
 
 @upkeep.command(epilog="Example: python -m engine compact --gallery my.gallery")

@@ -40,7 +40,7 @@ class Database:
             GalleryCorruptError: the file is damaged.
             GalleryError: the disk or another process refuses.
         """
-        try:
+        with self.explained():
             connecting = sqlite3.connect(
                 f"{self._uri}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None
             )
@@ -51,6 +51,12 @@ class Database:
                 connection.execute(f"BEGIN {kind}")
                 yield connection
                 connection.execute("COMMIT")
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Errors of SQLite as errors that name this file; raises as `transaction`."""
+        try:
+            yield
         except sqlite3.Error as error:
             raise self._explained(error) from error
 

@@ -2,7 +2,8 @@
 
 Quarantine is a mark in the catalogue, which readers see with the next commit; no file is moved. The photos of a
 quarantined segment are not found and count as absent, until their file is right again (then `verify` takes the mark
-away) or they are added again (which replaces them). What is left of the segment goes with the next compaction.
+away) or they are added again (which replaces them, and keeps their metadata). What is left of the segment goes with the
+next compaction.
 Damaged short codes are deleted: they are derived data, and searches read the features of their photos meanwhile.
 """
 
@@ -60,7 +61,8 @@ class VerifyReport:
             lines.append(
                 "The rest can be searched. To repair, add the photos again (`python -m engine index PHOTOS --gallery "
                 f"{place}`: those that are missing are computed anew), or restore the gallery from a snapshot (`python "
-                f"-m engine restore SNAPSHOT --gallery {place}`), or put the files back from a backup and verify again"
+                f"-m engine restore SNAPSHOT --gallery {place}`), or put the files back from a backup and verify "
+                f"again. What isn't needed any more: `python -m engine remove ID --gallery {place}`"
             )
         return "\n".join(lines)
 

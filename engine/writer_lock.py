@@ -35,7 +35,7 @@ class WriterLock:
         except Timeout:
             raise self._held() from None
         except OSError as error:
-            raise GalleryError(f"can't write to gallery {self._path}: {error}") from error
+            raise self._refused(error) from error
         self._lock = lock
         try:
             note = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
@@ -44,7 +44,7 @@ class WriterLock:
             unfinished.replace(self._path / _HOLDER)
         except OSError as error:
             self.release()
-            raise GalleryError(f"can't write to gallery {self._path}: {error}") from error
+            raise self._refused(error) from error
 
     def release(self) -> None:
         """Give the lock back, if it is held."""
@@ -57,6 +57,12 @@ class WriterLock:
         """Raise GalleryError unless the lock is held."""
         if self._lock is None:
             raise GalleryError("the writer is not open; use it as `with gallery.writer() as writer: ...`")
+
+    def _refused(self, error: OSError) -> GalleryError:
+        return GalleryError(
+            f"can't write to gallery {self._path}: {error}. Nothing was changed; free some space, or see to it that "
+            "this user may write there"
+        )
 
     def _held(self) -> GalleryLockedError:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,23 @@ def test_a_failed_copy_leaves_nothing(gallery: Gallery, tmp_path: Path, monkeypa
     before = {entry.name for entry in tmp_path.iterdir()}
     monkeypatch.setattr("engine.backup.place_segment", full)
     with pytest.raises(GalleryError, match=r"No space left on device\. Nothing was left there"):
+        gallery.copy(tmp_path / "copy")
+    assert {entry.name for entry in tmp_path.iterdir()} == before
+
+
+def test_a_copy_whose_catalogue_does_not_fit_names_the_copy(
+    gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, before = sqlite3.connect, {entry.name for entry in tmp_path.iterdir()}
+
+    def on_a_full_disk(path: str | Path, **options: Any) -> sqlite3.Connection:
+        connection = connect(path, **options)
+        if isinstance(path, Path):  # the copy's; a transaction gives an address
+            connection.execute("PRAGMA max_page_count = 2")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", on_a_full_disk)
+    with pytest.raises(GalleryError, match=r"\.copy\.\w+\.new/catalogue\.sqlite: database or disk is full"):
         gallery.copy(tmp_path / "copy")
     assert {entry.name for entry in tmp_path.iterdir()} == before
 

@@ -18,7 +18,10 @@ from tests.engine.conftest import COUNT
 from tests.engine.test_exact import random_features
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("index", "search", "info", "doctor", "demo", "compact", "snapshot", "restore", "verify", "sync", "serve")
+COMMANDS = (
+    *("index", "sync", "search", "info", "doctor", "demo", "serve"),
+    *("remove", "compact", "optimize", "snapshot", "restore", "verify"),
+)
 
 
 def run(*arguments: object, code: int = 0) -> Result:
@@ -257,7 +260,10 @@ def test_metadata_filters_and_replacement_from_the_command_line(
 def test_upkeep_from_the_command_line(filled: Retriever, tmp_path: Path) -> None:
     gallery, copy = filled.path, tmp_path / "copy"
     assert f"{copy}: {COUNT} photos" in run("snapshot", copy, "--gallery", gallery).stderr
-    filled.remove("photo-0.png")
+    assert "does not hold 'photo-9.png'; nothing was removed" in error_of(
+        "remove", "photo-0.png", "photo-9.png", "--gallery", gallery
+    )
+    assert f"{gallery}: {COUNT - 1} photos" in run("remove", "photo-0.png", "--gallery", gallery).stderr
     assert (
         "segments: 1 before, 1 after; rows of removed photos dropped: 1;" in run("compact", "--gallery", gallery).stderr
     )

@@ -112,6 +112,18 @@ def test_photos_added_again_replace_the_lost_ones_and_compaction_drops_the_rest(
     assert verify(gallery.path).damaged == ()
 
 
+def test_photos_added_again_keep_their_metadata_unless_they_bring_some(gallery: Gallery) -> None:
+    with gallery.writer() as writer:
+        writer.update_metadata({"a": {"price": 1}, "b": {"price": 2}, "c": {"price": 3}})
+    truncate(segment_file(gallery, 0))
+    verify(gallery.path)
+    with gallery.writer() as writer:
+        writer.add(block_of([0, 1]), ["a", "b"], metadata=[None, {"price": 20}])
+        writer.add(block_of([2]), ["c"], replace=True)
+    prices = {id_: record.metadata for id_, record in gallery.existing().items()}
+    assert prices == {"a": {"price": 1}, "b": {"price": 20}, "c": None, "d": None}
+
+
 def test_lost_photos_can_be_removed(gallery: Gallery) -> None:
     truncate(segment_file(gallery, 0))
     verify(gallery.path)
