@@ -6,12 +6,24 @@ make distances more alike than real ones do: more photos survive a screen. The g
 again, it is searched again.
 Searches are timed in a process of their own: first with the gallery's pages out of the system's cache, each sketch
 once; then again, with the rows it reads in the cache.
+
+With less memory than the gallery takes, the system's cache included: where systemd runs the machine,
+
+    systemd-run --user --scope -p MemoryMax=3G -p MemorySwapMax=0 \\
+        python -m benches.certified_disk DATA --place runs/drawn.gallery
+
+or, as root, by a control group of version 1:
+
+    mkdir /sys/fs/cgroup/memory/small
+    echo 3G > /sys/fs/cgroup/memory/small/memory.limit_in_bytes
+    sh -c 'echo $$ > /sys/fs/cgroup/memory/small/cgroup.procs;
+        exec python -m benches.certified_disk DATA --place runs/drawn.gallery'
 """
 
 import json
 import os
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -25,10 +37,12 @@ from benches.cases import TRUNKS, Rows
 from benches.certified import TOP_K, real_features
 from benches.drawn_like import Statistics
 from benches.providers.codes import fitted
-from engine.certified import CertifiedSearch
+from engine.certified import Answer, CertifiedSearch
+from engine.errors import ConfigError
 from engine.exact import ExactSearch
 from engine.features import Array, FeatureBlock, FeatureShapes
 from engine.gallery import Gallery
+from engine.optimize import planned
 from engine.plan import Measured, Plan, write_plan
 from engine.short_codes import ShortCodeFiles
 from kernels.short.codes import TILE_PHOTOS, ShortCodes, encode
@@ -42,33 +56,56 @@ SCANS = 2
 """Searches of all features that are timed; each reads the whole gallery."""
 
 
-def make(path: Path, pool: Rows, photos: int, coordinates: int) -> None:
-    """Put a gallery together, its codes as `engine optimize` would make them; the pool's first photos come as they are.
-
-    pool: float16 levels.
-    """
+def make(path: Path, pool: Rows, photos: int) -> None:
+    """Put a gallery together; the pool's first photos come as they are. pool: float16 levels."""
     levels = tuple(level.numpy() for level in pool.levels)
     weights = pool.region_weights.numpy(), pool.level_weights.numpy()
-    basis = fitted(pool, coordinates)
-    parts = encode(basis, levels, *weights)
-    shapes = FeatureShapes(weights[0].shape[1], basis.channels, (1, 1))
-    gallery, files = Gallery.create(path, shapes=shapes, model_fingerprint="drawn"), ShortCodeFiles(path)
-    files.write_basis(basis)
-    rng = np.random.default_rng(0)
-    for start in range(0, photos, SEGMENT):
-        count = min(SEGMENT, photos - start)
-        chosen = rng.integers(0, len(pool), (count, shapes.regions))
-        if not start:
-            chosen[:SKETCHES] = np.arange(SKETCHES)[:, None]
+    shapes = FeatureShapes(weights[0].shape[1], tuple(level.shape[2] for level in levels), (1, 1))
+    gallery = Gallery.create(path, shapes=shapes, model_fingerprint="drawn")
+    for number, chosen in enumerate(choices(len(pool), photos, shapes.regions)):
         mixed = tuple(by_region(level, chosen) for level in levels)
         region, level = (by_region(one, chosen) for one in weights)
-        block = FeatureBlock(mixed, region, level, empty_maps(count, shapes))
+        block = FeatureBlock(mixed, region, level, empty_maps(len(chosen), shapes))
         with gallery.writer() as writer:
-            writer.add(block, [f"{start + number:09}" for number in range(count)])
-        files.write(gallery.snapshot().segments[-1].name, mixed_codes(parts, chosen))
-        say(f"{start + count} of {photos} photos")
-    tried = Measured(tuple(len(term.axes) for term in basis.terms), basis.photo_bytes, 0, 0.0, 0.0, 0.0)
-    write_plan(path, Plan(basis.name, photos, False, 0.0, (tried,)))
+            writer.add(block, [f"{number * SEGMENT + row:09}" for row in range(len(chosen))])
+        say(f"{number * SEGMENT + len(chosen)} of {photos} photos")
+
+
+def choices(pool: int, photos: int, regions: int) -> Iterator[NDArray[np.int64]]:
+    """For each segment the photos of the pool that its photos' regions come from: [N, R]."""
+    rng = np.random.default_rng(0)
+    for start in range(0, photos, SEGMENT):
+        chosen = rng.integers(0, pool, (min(SEGMENT, photos - start), regions))
+        if not start:
+            chosen[:SKETCHES] = np.arange(SKETCHES)[:, None]
+        yield chosen
+
+
+def code(path: Path, pool: Rows, coordinates: int | None) -> None:
+    """Give a gallery that `make` made of this pool the codes that `engine optimize` would; None: as many as it chooses.
+
+    Each region is coded once, however many photos it is in.
+    """
+    gallery, files, begin = Gallery.open(path), ShortCodeFiles(path), perf_counter()
+    snapshot = gallery.snapshot()
+    if coordinates is None:
+        plan, basis = planned(snapshot, gallery.meta.region_weight_power, load_sketches(path))
+        if basis is None:
+            raise ConfigError(f"{plan}: give some --coordinates")
+        say(f"{plan}; {perf_counter() - begin:.0f} s")
+    else:
+        basis = fitted(pool, coordinates)
+        tried = Measured(tuple(len(term.axes) for term in basis.terms), basis.photo_bytes, 0, 0.0, 0.0, 0.0)
+        plan = Plan(basis.name, len(snapshot), False, 0.0, (tried,))
+    files.write_basis(basis)
+    begin = perf_counter()
+    levels = tuple(level.numpy() for level in pool.levels)
+    parts = encode(basis, levels, pool.region_weights.numpy(), pool.level_weights.numpy())
+    say(f"codes of {len(pool)} photos: {perf_counter() - begin:.0f} s")
+    for segment, chosen in zip(snapshot.segments, choices(len(pool), len(snapshot), basis.regions), strict=True):
+        files.write(segment.name, mixed_codes(parts, chosen))
+    write_plan(path, plan)
+    files.keep({segment.name for segment in snapshot.segments}, basis.name)
 
 
 def by_region(values: Array, chosen: NDArray[np.int64]) -> Array:
@@ -121,10 +158,12 @@ def out_of_the_cache(path: Path) -> None:
 
 def searched(path: Path, scans: int) -> dict[str, Any]:
     """Times, survivors and memory; of this process, which should have done nothing before."""
+    row: dict[str, Any] = {"imported_memory_mb": own_memory()}
+    begin = perf_counter()
     gallery, sketches = Gallery.open(path), load_sketches(path)
-    search, begin = CertifiedSearch(ExactSearch(torch.device("cpu")), "codes"), perf_counter()
+    search = CertifiedSearch(ExactSearch(torch.device("cpu")), "codes")
     timed(search, gallery, sketches[:1])
-    row: dict[str, Any] = {"photos": len(gallery.snapshot()), "opening_s": perf_counter() - begin}
+    row |= {"photos": len(gallery.snapshot()), "opening_s": perf_counter() - begin}
     row["values"] = sum(gallery.meta.shapes.level_dims) * gallery.meta.shapes.regions
     rest = range(1, len(sketches))
     for name in ("cold", "warm"):
@@ -140,18 +179,24 @@ def searched(path: Path, scans: int) -> dict[str, Any]:
     row["own_memory_mb"] = own_memory()
     scan = CertifiedSearch(ExactSearch(torch.device("cpu")), "features")
     if scans:
+        gallery = Gallery.open(path)  # the maps of the other are set for single rows
         timed(scan, gallery, sketches[:1])
         compared = [timed(scan, gallery, sketches[i : i + 1]) for i in range(1, 1 + scans)]
         row["scan_ms"] = float(np.median([one[0] for one in compared]))
-        row["same"] = all(one[1].hits == own[1].hits for one, own in zip(compared, found, strict=False))
+        row["same"] = all(ranking(one[1]) == ranking(own[1]) for one, own in zip(compared, found, strict=False))
     return row
 
 
-def timed(search: CertifiedSearch, gallery: Gallery, sketch: Features) -> tuple[float, Any]:
+def timed(search: CertifiedSearch, gallery: Gallery, sketch: Features) -> tuple[float, Answer]:
     """Milliseconds, and the answer."""
     begin = perf_counter()
     [answer] = search(gallery, gallery.select(None), sketch, TOP_K)
     return 1e3 * (perf_counter() - begin), answer
+
+
+def ranking(answer: Answer) -> list[tuple[str, float]]:
+    """Ids and distances."""
+    return [(hit.id, hit.distance) for hit in answer.hits]
 
 
 def load_sketches(path: Path) -> Features:
@@ -164,7 +209,8 @@ def load_sketches(path: Path) -> Features:
 def own_memory() -> float:
     """MB of this process that no file backs."""
     status = Path("/proc/self/status").read_text()
-    return float(next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1]) / 1e3
+    [kib] = [int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")]
+    return kib * 1024 / 1e6
 
 
 @errors_shown
@@ -176,7 +222,9 @@ def main(
         "features.safetensors"
     ),
     paper: Annotated[bool, typer.Option("--paper", help="The published 10,368 values a photo, not 6,144.")] = False,
-    coordinates: Annotated[int, typer.Option(help="Kept of a photo.")] = 704,
+    coordinates: Annotated[
+        int | None, typer.Option(help="Kept of a photo; without it, as many as `engine optimize` chooses.")
+    ] = None,
     scans: Annotated[int, typer.Option(help="Searches of all features to compare with.")] = SCANS,
     here: Annotated[bool, typer.Option("--here", help="Search in this process, with what is in the cache.")] = False,
 ) -> None:
@@ -189,10 +237,11 @@ def main(
         channels = TRUNKS["densenet169" if paper else "lite0"]
         pool, sketches = Statistics.of(known, train, own).draw(POOL, SKETCHES, channels)
         torch.save(sketches, place.with_suffix(".sketches"))
-        make(place, pool, photos, coordinates)
+        make(place, pool, photos)
+        code(place, pool, coordinates)
     out_of_the_cache(place)
     command = [sys.executable, "-m", "benches.certified_disk", str(data), "--place", str(place), "--here"]
-    sys.exit(subprocess.run([*command, "--scans", str(scans)], check=False).returncode)
+    os.execv(sys.executable, [*command, "--scans", str(scans)])
 
 
 if __name__ == "__main__":

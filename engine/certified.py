@@ -7,8 +7,8 @@ says which it was.
 """
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,11 +17,12 @@ from engine.errors import ConfigError, DeviceMemoryError, GalleryError
 from engine.exact import ExactSearch, Hit, hits_of, selected
 from engine.gallery import Gallery, GallerySnapshot, SegmentView, Selection
 from engine.plan import Plan, read_plan
-from engine.short_codes import ShortCodeFiles
+from engine.read_ahead import ReadAhead
+from engine.short_codes import ShortCodeFiles, gathered
 from engine.types import SearchReport
 from kernels.blocks import GalleryBlock
 from kernels.dispatch import screening
-from kernels.short.codes import ShortCodes, join
+from kernels.short.codes import ShortCodes
 from kernels.short.screens import Codes
 from kernels.short.search import CodedRun, Screened, nearest_screened
 from mlrm.features import Features
@@ -41,7 +42,8 @@ class Answer:
 class _Coded:
     """A snapshot's segments in the order they are searched: those of `codes` first, then those that have none.
 
-    held: the codes where they are searched, which may be a GPU.
+    held: the codes where they are searched, which may be a GPU. ahead: asks the disk for rows; for none
+    where features are in a GPU's memory.
     """
 
     plan: Plan
@@ -50,6 +52,7 @@ class _Coded:
     codes: ShortCodes
     held: Codes
     coded: int
+    ahead: ReadAhead
 
 
 class CertifiedSearch:
@@ -90,6 +93,7 @@ class CertifiedSearch:
             return self._scanned(selection, queries, top_k, power, "")
         automatic = self._memory == "auto" and max_candidates is None
         if automatic and not coded.plan.pays_for(len(queries), _row_bytes(gallery)):
+            coded.ahead(None)
             note = f"{len(queries)} sketches at once: one scan of all features costs less"
             return self._scanned(selection, queries, top_k, power, note)
         blocks, numbers = selected(self._exact.blocks(selection.snapshot), selection)
@@ -111,6 +115,7 @@ class CertifiedSearch:
             region_weight_power=power,
             impl=self._exact.impl,
             most=max_candidates,
+            ahead=coded.ahead,
         )
         ends = np.cumsum([len(segment.region_weights) for segment in coded.segments])
         view = GallerySnapshot(selection.snapshot.generation, coded.segments)
@@ -154,19 +159,27 @@ class CertifiedSearch:
         plan, files = read_plan(gallery.path), ShortCodeFiles(gallery.path)
         if plan is None or plan.basis is None or (basis := files.read_basis(plan.basis)) is None:
             return None
-        known = self._known(basis.name)
-        parts: dict[int, ShortCodes] = {}
-        for number, segment in enumerate(snapshot.segments):
-            codes = known[segment.name] if segment.name in known else files.read(segment.name, basis)
-            if codes is not None and len(codes) == len(segment.region_weights):
-                parts[number] = codes
-        if not parts:
+        known, coded, segments = self._known(basis.name), list[int](), snapshot.segments
+        if self._coded and known and list(known) == [segment.name for segment in segments]:
+            # No new rows: photos were removed, or metadata changed.
+            order = tuple(range(len(segments)))
+            return replace(
+                self._coded, plan=plan, segments=segments, order=order, ahead=self._ahead(segments, len(segments))
+            )
+
+        def parts() -> Iterator[ShortCodes]:
+            for number, segment in enumerate(segments):
+                codes = known[segment.name] if segment.name in known else files.read(segment.name, basis)
+                if codes is not None and len(codes) == len(segment.region_weights):
+                    coded.append(number)
+                    yield codes
+
+        joined = gathered(basis, [len(segment.region_weights) for segment in segments], parts())
+        if not coded:
             return None
-        without = [number for number in range(len(snapshot.segments)) if number not in parts]
-        order = (*parts, *without)
-        joined = join(list(parts.values()))
-        segments = tuple(snapshot.segments[number] for number in order)
-        return _Coded(plan, segments, order, joined, self._held(joined), len(parts))
+        order = (*coded, *sorted(set(range(len(segments))).difference(coded)))
+        ordered = tuple(segments[number] for number in order)
+        return _Coded(plan, ordered, order, joined, self._held(joined), len(coded), self._ahead(ordered, len(coded)))
 
     def _held(self, codes: ShortCodes) -> Codes:
         try:
@@ -176,6 +189,9 @@ class CertifiedSearch:
                 f"the gallery's short codes take {codes.nbytes / 2**30:.1f} GiB, more than is free on {self._device}: "
                 f"{error}. Search on the CPU with device='cpu', or with memory='codes' if features are on the GPU too"
             ) from error
+
+    def _ahead(self, segments: Sequence[SegmentView], coded: int) -> ReadAhead:
+        return ReadAhead(segments if self._exact.device.type == "cpu" else (), coded)
 
     def _known(self, basis: str) -> dict[str, ShortCodes]:
         """The codes held of segments, as parts of what is joined: nothing is read twice."""

@@ -50,7 +50,7 @@ def optimize(gallery: Gallery, sketches: Features | None = None, progress: Progr
     """
     try:
         with gallery.writer():
-            plan, basis = _plan(gallery.snapshot(), gallery.meta.region_weight_power, sketches)
+            plan, basis = planned(gallery.snapshot(), gallery.meta.region_weight_power, sketches)
             files = ShortCodeFiles(gallery.path)
             if basis is not None:
                 files.write_basis(basis)
@@ -156,7 +156,8 @@ def _sample(snapshot: GallerySnapshot, count: int) -> _Sample:
     return _Sample(tuple(levels), region, level)
 
 
-def _plan(snapshot: GallerySnapshot, power: int, sketches: Features | None) -> tuple[Plan, Basis | None]:
+def planned(snapshot: GallerySnapshot, power: int, sketches: Features | None) -> tuple[Plan, Basis | None]:
+    """What `optimize` would choose, and its basis, None where codes don't pay; nothing is written."""
     photos = len(snapshot)
     if photos < FEWEST:
         return Plan(None, photos, sketches is not None, 0.0, ()), None

@@ -155,6 +155,16 @@ def open_segment(directory: Path, stored: StoredSegment, shapes: FeatureShapes) 
     return FeatureBlock(levels, arrays["region_weights"], arrays["level_weights"], arrays["maps"])
 
 
+def map_of(array: Array) -> mmap.mmap | None:
+    """The map that an array of :func:`open_segment` lies in; None for an array that lies in memory."""
+    owner: object = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, memoryview):
+        owner = owner.obj
+    return owner if isinstance(owner, mmap.mmap) else None
+
+
 def verify_segment(directory: Path, stored: StoredSegment) -> None:
     """Read every byte of a segment; raises GalleryCorruptError if one has changed, and OSError."""
     if (fault := find_fault(directory, stored)) is not None:

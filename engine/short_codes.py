@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,8 @@ from safetensors.numpy import load, save
 
 from engine.features import Array
 from engine.segments import sync_directory
-from kernels.short.basis import Basis, Term
-from kernels.short.codes import Scales, ShortCodes
+from kernels.short.basis import GROUP, Basis, Term
+from kernels.short.codes import TILE_PHOTOS, Scales, ShortCodes
 
 CODES = "codes"  # the directory, in the gallery's
 _TEMPORARY_PREFIX = ".tmp-"
@@ -139,6 +139,28 @@ class ShortCodeFiles:
         finally:
             temporary.unlink(missing_ok=True)
         sync_directory(self._directory)
+
+
+def gathered(basis: Basis, sizes: Sequence[int], parts: Iterable[ShortCodes]) -> ShortCodes:
+    """Runs of photos of one basis as one, like `kernels.short.codes.join`; each is let go before the next is asked for.
+
+    sizes: the photos of all runs that may come; a run that doesn't come takes no memory. So the codes of a gallery are
+    never in memory twice.
+    """
+    terms, tiles = len(basis.terms), sum(-(-size // TILE_PHOTOS) for size in sizes)
+    codes = np.empty((tiles, int(basis.groups[-1]), TILE_PHOTOS, GROUP), np.uint8)
+    sides = np.empty((tiles, terms, 3, TILE_PHOTOS), np.float16)
+    weights = np.empty((tiles, basis.regions + terms, TILE_PHOTOS), np.float16)
+    ends, scales = [np.empty(0, np.int64)], [Scales(np.zeros(terms), np.zeros(terms), np.zeros(2))]
+    used = photos = 0
+    for part in parts:
+        place = slice(used, used + len(part.ends))
+        codes[place], sides[place], weights[place] = part.codes, part.sides, part.weights
+        ends.append(part.ends + photos)
+        scales.append(part.scales)
+        used, photos = place.stop, photos + len(part)
+    largest = Scales(*(np.max(one, 0) for one in zip(*scales, strict=True)))
+    return ShortCodes(basis, np.concatenate(ends), codes[:used], sides[:used], weights[:used], largest)
 
 
 def _digits(data: bytes) -> str:

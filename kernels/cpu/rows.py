@@ -63,8 +63,10 @@ class Held:
         self._weights = features.region_weights.detach(), features.level_weights.detach()
 
     @cached_property
-    def wide_weights(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Region and level weights as the canonical distance takes them."""
+    def exact_weights(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Region and level weights as they are: float32 where that holds them, as they lie in memory; else float64."""
+        if all(torch.finfo(weights.dtype).bits <= 32 for weights in self._weights):
+            return self.rows.region_weights, self.rows.level_weights
         region, level = (weights.double().contiguous().numpy() for weights in self._weights)
         return region, level
 

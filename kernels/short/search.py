@@ -7,7 +7,7 @@ can be among the k nearest. Where more photos are left than rescoring pays for, 
 answer is the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -86,12 +86,15 @@ def nearest_screened(
     region_weight_power: int = 1,
     impl: str = "auto",
     most: int | None = None,
+    ahead: Callable[[NDArray[np.int64] | None], None] = lambda rows: None,
 ) -> list[Screened]:
     """The k nearest live rows of several runs, and every row that ties with rank k; one answer for each sketch.
 
     Rows are numbered over all blocks of all runs. query: features of Q sketches, on the blocks' device; codes may be
     held by another. impl: as for `kernels.topk.nearest`. Answers are on the CPU.
     most: rescore no more photos than this for a sketch, and never scan: the answer may then not be proven.
+    ahead: told the numbers of rows, int64 [n], before their features are read, and None before a scan reads all: where
+    they lie on a disk, it may ask for them.
     Raises `ValueError` for sides that don't match, or k or `most` below 1.
     """
     if k < 1 or (most is not None and most < 1):
@@ -105,7 +108,7 @@ def nearest_screened(
     found = []
     for start in range(0, len(query.region_weights), group):
         part = _Rows(query, slice(start, start + group))
-        found += _Group(chosen, part, runs, k, region_weight_power, most).answers(impl)
+        found += _Group(chosen, part, runs, k, region_weight_power, most, ahead).answers(impl)
     return found
 
 
@@ -120,8 +123,10 @@ class _Group:
         k: int,
         power: int,
         most: int | None,
+        ahead: Callable[[NDArray[np.int64] | None], None],
     ) -> None:
         self._chosen, self._query, self._k, self._power, self._most = chosen, query, k, power, most
+        self._ahead = ahead
         self._blocks = [block for run in runs for block in run.blocks]
         self._live = sum(block.live_count for block in self._blocks)
         self._screens = self._screened(runs)
@@ -198,6 +203,7 @@ class _Group:
             left = left.of(left.lower <= _above(limit))
         survivors = int((possible.lower <= _above(limit)).sum()) if possible.complete else possible.count
         if self._most is None and (not possible.complete or len(left) > max(FEW, self._live // SCAN_SHARE)):
+            self._ahead(None)
             one = _Rows(self._query, slice(number, number + 1))
             answer = nearest(one, self._blocks, self._k, region_weight_power=self._power, impl=impl)[0]
             return Screened(Nearest(answer.rows.cpu(), answer.distance.cpu()), True, survivors, self._live, True)
@@ -219,6 +225,7 @@ class _Group:
         return _Rescored(np.concatenate((done.rows, now.rows)), np.concatenate((done.distance, more)))
 
     def _rescored(self, owner: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        self._ahead(rows)
         device = self._query.region_weights.device
         pairs = torch.from_numpy(owner).to(device), torch.from_numpy(rows).to(device)
         found = self._chosen.rescore_pairs(self._query, pairs[0], self._blocks, pairs[1], self._power)

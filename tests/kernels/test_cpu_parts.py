@@ -11,6 +11,7 @@ from kernels.blocks import GalleryBlock
 from kernels.cpu import rescore
 from kernels.cpu.jit import kernel
 from kernels.cpu.rescore import rescore_pairs
+from kernels.cpu.rows import held
 from kernels.cpu.smallest import smallest
 from kernels.cpu.threads import Work, over, over_all
 from kernels.reference import canonical_distance
@@ -54,6 +55,21 @@ def test_rescoring_gives_the_bits_of_the_canonical_distance(
     assert torch.equal(rescore_pairs(query, owner, blocks, rows, power), expected)
     with pytest.raises(IndexError, match="rows 3 to 90; expected 0 to 89"):
         rescore_pairs(query, owner[:2], blocks, torch.tensor([3, 90]), power)
+
+
+def test_rescoring_copies_no_float32_weights() -> None:
+    """A million photos' in float64 would take 96 MB."""
+    _, gallery = sides(1, 5)
+    block = GalleryBlock.of(gallery)
+    for found, own in zip(held(block).exact_weights, (block.region_weights, block.level_weights), strict=True):
+        assert np.shares_memory(found, own.numpy())
+
+
+def test_float64_weights_count_with_all_their_bits() -> None:
+    query, gallery = sides(2, 5)
+    wide = GalleryBlock(gallery.levels, gallery.region_weights.double() / 3, gallery.level_weights.double() / 3)
+    owner, rows = (torch.from_numpy(one.ravel()) for one in np.mgrid[:2, :5])
+    assert torch.equal(rescore_pairs(query, owner, [wide], rows).view(2, 5), canonical_distance(query, wide))
 
 
 @pytest.mark.parametrize("items", [0, 1, 7, 100])
