@@ -112,5 +112,6 @@ NOT_OF_THE_WEIGHTS = {
     "benches/results/*-threads*": "times of one machine, of features drawn at random or of whatever weights there were",
     "benches/results/service-load.md": "times",
     "docs/architecture.*": "the code",
+    "docs/ablations.json": "models trained for it, from a trunk it names",
 }
 """What else is published, by patterns, and what it is about. `pytest benches/ --benchmark-only` makes times."""
