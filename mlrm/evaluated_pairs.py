@@ -6,7 +6,7 @@ from typing import cast, get_args
 
 from mlrm.datasets import PairDataset, Split, read_pairs, split_validation, validation_size
 from mlrm.errors import ConfigError, DatasetError
-from mlrm.training_data import name_of, named_folder
+from mlrm.training_data import name_of, named_folder, one_for_each
 
 VALIDATION = "validation"
 SPLITS = (*get_args(Split), VALIDATION)
@@ -28,10 +28,7 @@ def read_evaluated(
         raise ConfigError(f"split is {split!r}; expected {', '.join(SPLITS)}")
     if split != VALIDATION and (validation or more_sketches):
         raise ConfigError(f"--validation and --more-sketches are of --split validation; split is {split}")
-    if validation and len(validation) != len(data):
-        raise ConfigError(
-            f"--validation was given {len(validation)} times; expected once for each of {len(data)} --data"
-        )
+    one_for_each(validation, data)
     names = [name_of(folder) for folder in data]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(

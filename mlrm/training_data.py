@@ -29,6 +29,14 @@ def named_folder(option: str, entry: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
+def one_for_each(validation: Sequence[int] | None, data: Sequence[Path]) -> None:
+    """Raise `ConfigError` unless there is a number for each folder, or none at all."""
+    if validation is not None and len(validation) != len(data):
+        raise ConfigError(
+            f"--validation was given {len(validation)} times; expected once for each of {len(data)} --data"
+        )
+
+
 def read_training(
     data: list[Path],
     more_sketches: list[tuple[str, Path]],
@@ -48,10 +56,7 @@ def read_training(
     Raises `ConfigError` or `DatasetError` for folders and numbers that don't fit together, unreadable files named.
     """
     pairs, held_out = TrainingPairs(size), {}
-    if validation is not None and len(validation) != len(data):
-        raise ConfigError(
-            f"--validation was given {len(validation)} times; expected once for each of {len(data)} --data"
-        )
+    one_for_each(validation, data)
     names = [name_of(folder) for folder in data]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two --data folders are called {', '.join(sorted(twice))}; rename one")
