@@ -177,12 +177,13 @@ class Trainer:
         networks = [cast(Network, network) for network in self.model.networks]
         for network in networks:
             network.trunk.eval()  # its BatchNorm statistics are none of the regions'
-        optimizer = torch.optim.AdamW((p for n in networks for p in n.regions.parameters()), self.options.separate_lr)
+        parameters = [parameter for network in networks for parameter in network.regions.parameters()]
+        optimizer = torch.optim.AdamW(parameters, self.options.separate_lr)
         for step, batch in enumerate(self._batches(self.options.separate_steps), 1):
             (_, sketch_maps), (_, photo_maps) = self._extract(*batch)
             mismatch = band_mismatch(sketch_maps.float()) + band_mismatch(photo_maps.float())
-            self.model.zero_grad(set_to_none=True)
-            mismatch.backward()  # type: ignore[no-untyped-call]
+            for parameter, gradient in zip(parameters, torch.autograd.grad(mismatch, parameters), strict=True):
+                parameter.grad = gradient
             optimizer.step()
             self.progress("separate regions", step, self.options.separate_steps)
 

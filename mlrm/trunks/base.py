@@ -53,6 +53,18 @@ def conv_relu(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Mo
     return [nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2), nn.ReLU(inplace=True)]
 
 
+def gradient_in_its_layout(maps: Tensor) -> Tensor:
+    """`maps` themselves, whose gradient arrives channels-last if they are.
+
+    What reads them may send another layout back (a mean over channels does), and every backward pass before it then
+    runs its slow form: a fifth of a training step on 2 cores.
+    """
+    if maps.requires_grad and not torch.compiler.is_compiling():
+        if maps.is_contiguous(memory_format=torch.channels_last):
+            maps.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+    return maps
+
+
 def early_parameters(trunk: Trunk, image_size: int) -> set[nn.Parameter]:
     """The parameters that maps of levels 0 and 1 depend on, found by asking for their gradients."""
     parameters = list(trunk.parameters())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mlrm.errors import CheckpointError
-from mlrm.trunks.base import Trunk, conv_relu
+from mlrm.trunks.base import Trunk, conv_relu, gradient_in_its_layout
 
 GROWTH = 32
 BOTTLENECK = 4
@@ -99,7 +99,7 @@ class DenseNet169(Trunk):
 
     def tail(self, x3: Tensor) -> Tensor:
         """See `Trunk.tail`; no ReLU after the last BatchNorm."""
-        return self._run(x3, "transition3", "denseblock4", "norm5")
+        return gradient_in_its_layout(self._run(x3, "transition3", "denseblock4", "norm5"))
 
     def tail_modules(self) -> nn.Module:
         """See `Trunk.tail_modules`."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlrm.trunks.base import Trunk, conv_relu
+from mlrm.trunks.base import Trunk, conv_relu, gradient_in_its_layout
 from mlrm.trunks.densenet import load_trunk_state
 from mlrm.trunks.depthwise import depthwise_conv2d
 
@@ -120,8 +120,7 @@ class EfficientNetLite0(Trunk):
 
     def tail(self, x3: Tensor) -> Tensor:
         """See `Trunk.tail`."""
-        level3: Tensor = self.relu6(self._bn1(self._conv_head(self._run(x3, LEVEL2_END, len(BLOCKS)))))
-        return level3
+        return gradient_in_its_layout(self.relu6(self._bn1(self._conv_head(self._run(x3, LEVEL2_END, len(BLOCKS))))))
 
     def tail_modules(self) -> nn.Module:
         """See `Trunk.tail_modules`."""
