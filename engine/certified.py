@@ -10,11 +10,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 from engine.errors import ConfigError, DeviceMemoryError, GalleryError
-from engine.exact import ExactSearch, Hit, hits_of, selected
+from engine.exact import ExactSearch, Hit, ranked_hits, selected
 from engine.gallery import Gallery, GallerySnapshot, SegmentView, Selection
 from engine.plan import Plan, read_plan
 from engine.read_ahead import ReadAhead
@@ -117,13 +116,10 @@ class CertifiedSearch:
             most=max_candidates,
             ahead=coded.ahead,
         )
-        ends = np.cumsum([len(segment.region_weights) for segment in coded.segments])
         view = GallerySnapshot(selection.snapshot.generation, coded.segments)
         rows_left = sum(len(block) for block in ordered[run:])
         answers = []
-        for one in found:
-            hits = hits_of(view, ends, one.nearest.rows.numpy(), one.nearest.distance.tolist())
-            ranked = sorted(hits, key=lambda hit: (hit.distance, hit.id))
+        for one, ranked in zip(found, ranked_hits(view, [one.nearest for one in found]), strict=True):
             report = _report(one, ranked, top_k, coded.held, rows_left, gallery, len(selection))
             answers.append(Answer(ranked[:top_k], report))
         return answers

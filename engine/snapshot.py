@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.features import Array
+from engine.ids import Ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class SegmentView:
     level_weights: Array  # [N, R, L] float32
     maps: Array  # [N, R, h, w] uint8, 255 is 1
     live_rows: NDArray[np.int64]  # [M]
-    ids: Sequence[str]  # M
+    ids: Ids  # M
 
 
 @dataclass(frozen=True, eq=False)

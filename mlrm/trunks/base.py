@@ -59,10 +59,14 @@ def gradient_in_its_layout(maps: Tensor) -> Tensor:
     What reads them may send another layout back (a mean over channels does), and every backward pass before it then
     runs its slow form: a fifth of a training step on 2 cores.
     """
-    if maps.requires_grad and not torch.compiler.is_compiling():
-        if maps.is_contiguous(memory_format=torch.channels_last):
-            maps.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+    traced = torch.compiler.is_compiling()
+    if maps.requires_grad and not traced and maps.is_contiguous(memory_format=torch.channels_last):
+        maps.register_hook(_channels_last)  # type: ignore[no-untyped-call]
     return maps
+
+
+def _channels_last(gradient: Tensor) -> Tensor:
+    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 def early_parameters(trunk: Trunk, image_size: int) -> set[nn.Parameter]:

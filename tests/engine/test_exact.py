@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine import exact
 from engine.exact import ExactSearch
 from engine.gallery import GallerySnapshot, SegmentView, Selection
+from engine.ids import Ids
 from kernels.reference import canonical_distance
 from mlrm.features import Features
 
@@ -72,7 +73,7 @@ def snapshot_of(data: Data, sizes: list[int] | None = None, dead: set[int] | Non
                 level_weights=part.level_weights.numpy(),
                 maps=np.zeros((size, part.region_weights.shape[1], 1, 1), np.uint8),
                 live_rows=np.array(live, np.int64),
-                ids=tuple(data.ids[start + row] for row in live),
+                ids=Ids(data.ids[start + row] for row in live),
             )
         )
         start += size

@@ -1,5 +1,6 @@
 """Packed ids are the strings that they were made of."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ def test_they_are_what_they_were_made_of(texts: list[str], part: slice) -> None:
     assert [ids[number] for number in range(-len(texts), len(texts))] == texts + texts
     assert ids[part] == tuple(texts[part])
     assert all(text in ids for text in texts)
+    places = np.arange(len(texts))[part]
+    assert ids.at(places) == texts[part]
 
 
 @pytest.mark.parametrize("index", [2, -3])

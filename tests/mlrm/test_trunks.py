@@ -53,6 +53,19 @@ def test_levels_have_the_channels_and_grids_of_the_specification(trunk: Callable
 
 
 @TRUNKS
+def test_gradients_go_back_channels_last_where_the_maps_are(trunk: Callable[[], Trunk]) -> None:
+    x3 = torch.randn(2, trunk().channels[2], 4, 4).to(memory_format=torch.channels_last).requires_grad_()
+    level3, layouts = trunk().tail(x3), []
+    assert level3.is_contiguous(memory_format=torch.channels_last)
+    level3.register_hook(lambda gradient: layouts.append(gradient.is_contiguous(memory_format=torch.channels_last)))
+    # What attention reads sends back a gradient whose channels all lie in one place.
+    (level3.mean(1, keepdim=True) * torch.arange(1.0, 5).reshape(2, 1, 1, 2).expand(2, 1, 2, 2)).sum().backward()
+    assert layouts == [True]
+    assert x3.grad is not None
+    assert x3.grad.abs().sum() > 0
+
+
+@TRUNKS
 @torch.no_grad()
 def test_reductions_bring_a_level_to_the_last_grid_and_are_new_each_time(trunk: Callable[[], Trunk]) -> None:
     for level in (0, 1, 2):
