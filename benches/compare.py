@@ -1,11 +1,33 @@
-"""Two runs side by side: what got slower."""
+"""Two runs side by side: what got slower, whatever was measured."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
+from benches.encoder_page import REFERENCE
+from benches.encoder_rows import read_encoder_run
 from benches.names import OURS
-from benches.rows import Row, Run
+from benches.rows import read_run
+from benches.table2.rows import read_table2
 from mlrm.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Time:
+    """A row's median by its name, and whether what it measures is tracked or only shows how the machine is off."""
+
+    name: str
+    seconds: float
+    ours: bool
+
+
+@dataclass(frozen=True)
+class Times:
+    """All rows of a run: searches, encoders and their searches' parts, table 2."""
+
+    device: str
+    rows: tuple[Time, ...]
 
 
 @dataclass(frozen=True)
@@ -13,25 +35,40 @@ class Comparison:
     """Rows of ours that both runs have.
 
     slower: (earlier, now) of those whose median grew by more than the threshold. drift: median ratio of time, now over
-    earlier, of all other providers' rows, which did not change: how far the machine itself is off; None without any.
+    earlier, of all other rows, which did not change: how far the machine itself is off; None without any.
     """
 
     compared: int
-    slower: tuple[tuple[Row, Row], ...]
+    slower: tuple[tuple[Time, Time], ...]
     drift: float | None
 
 
-def compare(earlier: Run, now: Run, threshold: float) -> Comparison:
+def read_times(file: Path) -> Times:
+    """The times in a run's JSON or in a results file; raises `ConfigError` for another file."""
+    return Times(read_run(file).machine.device, tuple(_times(file)))
+
+
+def _times(file: Path) -> Iterator[Time]:
+    for row in read_run(file).rows:
+        yield Time(f"{row.search} {row.provider}", row.seconds, row.provider in OURS)
+    encoders = read_encoder_run(file)
+    for encoded in encoders.rows:
+        yield Time(str(encoded.encoding), encoded.seconds, encoded.encoding.encoder != REFERENCE)
+    for part in encoders.parts:
+        yield Time(str(part.part), part.seconds, True)
+    for way in read_table2(file).rows:
+        yield Time(f"table 2, {way.size.name}: {way.method} {way.way}", way.seconds, way.ours)
+
+
+def compare(earlier: Times, now: Times, threshold: float) -> Comparison:
     """Compare runs of one device; `threshold` 0.1 allows 10 %. Raises `ConfigError` where none can be compared."""
-    if earlier.machine.device != now.machine.device:
-        raise ConfigError(
-            f"the runs are of {earlier.machine.device!r} and {now.machine.device!r}; compare runs of one device"
-        )
-    before = {row.key: row for row in earlier.rows}
-    both = [(before[row.key], row) for row in now.rows if row.key in before]
-    ours = [(old, new) for old, new in both if new.provider in OURS]
+    if earlier.device != now.device:
+        raise ConfigError(f"the runs are of {earlier.device!r} and {now.device!r}; compare runs of one device")
+    before = {row.name: row for row in earlier.rows}
+    both = [(before[row.name], row) for row in now.rows if row.name in before]
+    ours = [(old, new) for old, new in both if new.ours]
     if not ours:
-        raise ConfigError("the runs share no row of ours; compare runs of the same searches (with or without --sweep)")
-    others = [new.seconds / old.seconds for old, new in both if new.provider not in OURS]
+        raise ConfigError("the runs share no row of ours; compare runs of the same benches (with or without --sweep)")
+    others = [new.seconds / old.seconds for old, new in both if not new.ours]
     slower = tuple((old, new) for old, new in ours if new.seconds > old.seconds * (1 + threshold))
     return Comparison(len(ours), slower, median(others) if others else None)

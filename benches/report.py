@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benches.compare import compare
+from benches.compare import compare, read_times
 from benches.encoder_page import encoder_page, goals_reached
 from benches.encoder_rows import EncoderRun, read_encoder_run
 from benches.goals import outcomes
@@ -86,7 +86,7 @@ def main(
 ) -> None:
     """Turn a run of the benches into a page with a table, a roofline plot, and the goals met and missed."""
     found, encoders, table2 = read_run(measured), read_encoder_run(measured), read_table2(measured)
-    if against is not None and _got_slower(read_run(against), found, threshold):
+    if against is not None and _got_slower(against, measured, threshold):
         sys.exit(1)
     reached: list[bool] = []
     # A run may be of any alone; one of none is refused.
@@ -105,12 +105,12 @@ def main(
     say(f"goals: {sum(reached)} of {len(reached)} met")
 
 
-def _got_slower(earlier: Run, found: Run, threshold: float) -> bool:
-    """Say what got slower, and by how much the other providers differ."""
-    result = compare(earlier, found, threshold)
+def _got_slower(earlier: Path, now: Path, threshold: float) -> bool:
+    """Say what got slower, and by how much the rows that are not ours differ."""
+    result = compare(read_times(earlier), read_times(now), threshold)
     for old, new in result.slower:
         say(
-            f"slower: {new.search} {new.provider}: {new.seconds * 1e3:.2f} ms, was {old.seconds * 1e3:.2f} ms "
+            f"slower: {new.name}: {new.seconds * 1e3:.2f} ms, was {old.seconds * 1e3:.2f} ms "
             f"({new.seconds / old.seconds - 1:+.0%})"
         )
     drift = "" if result.drift is None else f"; the other providers' rows differ by {result.drift - 1:+.0%}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benches import report
-from benches.compare import compare
+from benches.compare import compare, read_times
 from benches.goals import GOALS, outcomes
 from benches.page import page
 from benches.rows import Run, read_run
@@ -97,22 +97,36 @@ def test_against_a_run_within_the_threshold_writes_the_results(tmp_path: Path, m
     assert sorted(file.suffix for file in out.iterdir()) == [".json", ".md", ".png"]
 
 
-def test_a_slower_baseline_is_no_regression_of_ours_but_shows_as_drift(run: Run, tmp_path: Path) -> None:
-    other = read_run(write(tmp_path / "now.json", recorded(SECONDS | {(1, "torch-fp32"): 0.060})))
-    result = compare(run, other, 0.1)
+def test_a_slower_baseline_is_no_regression_of_ours_but_shows_as_drift(tmp_path: Path) -> None:
+    earlier = read_times(write(tmp_path / "earlier.json", recorded()))
+    now = read_times(write(tmp_path / "now.json", recorded(SECONDS | {(1, "torch-fp32"): 0.060})))
+    result = compare(earlier, now, 0.1)
     assert result.slower == ()
     assert result.drift == pytest.approx(1.25)  # one of two rows is 1.5 times slower
 
 
-def test_runs_of_two_devices_are_not_compared(run: Run, tmp_path: Path) -> None:
-    elsewhere = read_run(write(tmp_path / "gpu.json", recorded(machine=replace(MACHINE, device="Some GPU"))))
+@pytest.mark.parametrize("kind", ["*-threads.json", "*-encoders.json", "*-table2.json"])
+def test_every_kind_of_committed_results_can_be_compared_with(kind: str) -> None:
+    for file in report.RESULTS.glob(kind):
+        times = read_times(file)
+        slower = replace(times, rows=tuple(replace(row, seconds=2 * row.seconds) for row in times.rows))
+        names = {row.name for row in times.rows}
+        assert len(names) == len(times.rows)
+        assert {new.name for _, new in compare(times, slower, 0.1).slower} == {r.name for r in times.rows if r.ours}
+        assert {row.ours for row in times.rows} == {True, False}
+
+
+def test_runs_of_two_devices_are_not_compared(tmp_path: Path) -> None:
+    here = read_times(write(tmp_path / "run.json", recorded()))
+    elsewhere = write(tmp_path / "gpu.json", recorded(machine=replace(MACHINE, device="Some GPU")))
     with pytest.raises(ConfigError, match="Some GPU"):
-        compare(run, elsewhere, 0.1)
+        compare(here, read_times(elsewhere), 0.1)
 
 
-def test_runs_that_share_no_row_are_not_compared(run: Run) -> None:
+def test_runs_that_share_no_row_are_not_compared(tmp_path: Path) -> None:
+    times = read_times(write(tmp_path / "run.json", recorded()))
     with pytest.raises(ConfigError, match="share no row"):
-        compare(run, replace(run, rows=()), 0.1)
+        compare(times, replace(times, rows=()), 0.1)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"machine": {"device": "x"}}', '{"machine": 3}'])
