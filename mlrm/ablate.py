@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import typer
 
-from mlrm.ablation_cells import CELLS, Cell
+from mlrm.ablation_cells import BY_PRODUCTS, CELLS, Cell
 from mlrm.cli import data_option, errors_shown, progress_bar, run, say
 from mlrm.config import TRUNKS, MLRMConfig
 from mlrm.datasets import PairDataset
@@ -50,13 +50,17 @@ class Study:
     def run(self, cell: Cell, seed: int) -> dict[str, float]:
         """Train one cell; its accuracies by name, as in a training log."""
         options = replace(self.options, seed=seed, **cell.training)
+        if cell.share < 1:
+            epochs = round(options.epochs / cell.share)
+            options = replace(options, epochs=epochs, evaluate_every=epochs)
         torch.manual_seed(seed)
         model = MLRM(replace(self.config, **cell.config))
         load_trunk_weights(model, self.trunk_weights)
         cell.change(model)
         with TemporaryDirectory() as folder:
             out = Path(folder)
-            trainer = Trainer(model, self.pairs, self.held_out, options, out, self.device, self.progress)
+            pairs = self.pairs.part(cell.share, seed)
+            trainer = Trainer(model, pairs, self.held_out, options, out, self.device, self.progress)
             if self.early_maps is None and options.cache_variants:
                 self.early_maps = trainer.cached_early_maps()
             trainer.early_maps = self.early_maps
@@ -72,12 +76,18 @@ def missing(results: list[dict[str, Any]], cells: tuple[Cell, ...], seeds: int) 
 
 
 def chosen(names: list[str] | None) -> tuple[Cell, ...]:
-    """The cells of these groups or names; all if none is named. Raises `ConfigError` for one that isn't known."""
-    known = {name for cell in CELLS for name in (cell.name, cell.group)}
-    if unknown := sorted(set(names or ()) - known):
-        groups = dict.fromkeys(cell.group for cell in CELLS)
+    """The cells of these groups or names; those of the study if none is named.
+
+    Raises `ConfigError` for one that isn't known.
+    """
+    if not names:
+        return CELLS
+    cells = (*CELLS, *BY_PRODUCTS)
+    known = {name for cell in cells for name in (cell.name, cell.group)}
+    if unknown := sorted(set(names) - known):
+        groups = dict.fromkeys(cell.group for cell in cells)
         raise ConfigError(f"--only {unknown[0]!r} is neither a cell nor a group of them ({', '.join(groups)})")
-    return tuple(cell for cell in CELLS if not names or {cell.name, cell.group} & set(names))
+    return tuple(cell for cell in cells if {cell.name, cell.group} & set(names))
 
 
 def read_results(path: Path, setting: dict[str, Any]) -> list[dict[str, Any]]:

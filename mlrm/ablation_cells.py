@@ -67,7 +67,8 @@ class Cell:
     """One line of the study.
 
     name: what it is called in the results. group: the question it belongs to. config: overrides of `MLRMConfig`.
-    training: overrides of `TrainOptions`. change: applied to the new model.
+    training: overrides of `TrainOptions`. change: applied to the new model. share: of the products it is trained on, in
+    about as many steps.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Cell:
     config: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     change: Callable[[MLRM], None] = lambda model: None
+    share: float = 1.0
 
 
 BASE = Cell("base: LAMA, 3 regions, levels 1 2 3, RLA, p = 1", "base")
@@ -94,3 +96,9 @@ CELLS: tuple[Cell, ...] = (
     Cell("statistics of a batch, over all passes", "BatchNorm", training={"freeze_batch_norm": False}),
     Cell("statistics of a batch, pass by pass", "BatchNorm", {}, {"freeze_batch_norm": False}, pass_by_pass),
 )
+BY_PRODUCTS = (
+    Cell("a quarter of the products", "products", share=1 / 4),
+    Cell("half of the products", "products", share=1 / 2),
+)
+"""What more products would bring; beside `BASE`, which has all. Run by name alone (`--only products`), and from
+ImageNet's weights: a trunk pretrained on these products has seen those left out."""

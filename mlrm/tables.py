@@ -5,20 +5,21 @@ In a text a table stands between the lines `<!-- table NAME -->` and `<!-- end -
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mlrm.ablate import mean_over_seeds
-from mlrm.ablation_cells import CELLS
+from mlrm.ablation_cells import BASE, BY_PRODUCTS, CELLS, Cell
 from mlrm.cli import errors_shown, run, say
 from mlrm.errors import ConfigError
 
 EXAMPLE = "Example: python -m mlrm.tables (in the repository, after its JSON files changed)"
 EVALUATION = Path("mlrm/data/evaluation.json")
 ABLATIONS = Path("docs/ablations.json")
+PRODUCTS = Path("docs/products.json")
 UNFINISHED = Path("docs/unfinished.json")
 PARITY = Path("docs/parity.json")
 FIGURES = (Path("docs/figures/figures.json"), Path("docs/figures/lama-cama.json"))
@@ -99,14 +100,21 @@ def ink_table(root: Path) -> str:
 
 def ablation_table(root: Path) -> str:
     """Accuracy on the validation parts for every cell of the study; empty where a cell was not run."""
-    results: list[dict[str, Any]] = []
-    if (root / ABLATIONS).exists():
-        results = _read(root / ABLATIONS)["results"]
+    return _cells_table(root / ABLATIONS, CELLS)
+
+
+def products_table(root: Path) -> str:
+    """Accuracy on the validation parts by how many products there were to train on."""
+    return _cells_table(root / PRODUCTS, (*BY_PRODUCTS, BASE))
+
+
+def _cells_table(study: Path, cells: Sequence[Cell]) -> str:
+    results = _read(study)["results"] if study.exists() else []
     sets = list(dict.fromkeys(name[:-5] for result in results for name in result if name.endswith("/acc1")))
     columns = [f"{name}/acc{k}" for name in sets for k in (1, 10)]
     header = ["question", "cell", *(f"{column.split('/acc')[0]} acc@{column.split('/acc')[1]} %" for column in columns)]
     rows = []
-    for cell in CELLS:
+    for cell in cells:
         means = [mean_over_seeds(results, cell.name, column) for column in columns]
         runs = max((mean[1] for mean in means if mean), default=0)
         shares = [f"{100 * mean[0]:.1f}" if mean else "" for mean in means]
@@ -169,6 +177,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "accuracy": accuracy_table,
     "ink": ink_table,
     "ablations": ablation_table,
+    "products": products_table,
     "unfinished": unfinished_table,
     "parity": parity_table,
     "attention": attention_table,

@@ -88,6 +88,19 @@ class TrainingPairs:
             del identities[name]
         return []
 
+    def part(self, share: float, seed: int) -> "TrainingPairs":
+        """The same images, with a share of each category's products to train on; a smaller share is part of a larger.
+
+        Images keep their numbers, so maps cached for all serve the part too.
+        """
+        result = TrainingPairs(self.size)
+        result.images, result.domains, result.files = self.images, self.domains, self.files
+        for category, identities in self.categories.items():
+            order = np.random.default_rng([seed, 3]).permutation(sorted(identities))
+            kept = set(order[: round(share * len(order))].tolist())
+            result.categories[category] = {name: one for name, one in identities.items() if name in kept}
+        return result
+
     def steps_per_epoch(self, batch: int) -> int:
         """Batches that show every product about once; raises `DatasetError` if a category has under 2 products."""
         for category, identities in self.categories.items():

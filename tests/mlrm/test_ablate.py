@@ -9,7 +9,7 @@ import torch
 
 from mlrm import MLRM, MLRMConfig
 from mlrm.ablate import Study, chosen, main, mean_over_seeds, missing, read_results
-from mlrm.ablation_cells import BASE, CELLS, Cell, UniformWeights, WholeGrid, pass_by_pass
+from mlrm.ablation_cells import BASE, BY_PRODUCTS, CELLS, Cell, UniformWeights, WholeGrid, pass_by_pass
 from mlrm.errors import ConfigError
 from mlrm.losses import mlrm_losses
 from mlrm.procedural import write_pairs
@@ -42,7 +42,7 @@ def small(monkeypatch: pytest.MonkeyPatch, shop: Path, tmp_path: Path) -> dict[s
 
 
 def cell(name: str) -> Cell:
-    return next(cell for cell in CELLS if cell.name == name)
+    return next(cell for cell in (*CELLS, *BY_PRODUCTS) if cell.name == name)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,7 @@ def study(shop: Path) -> Study:
         "attention over the batch",
         "statistics of a batch, pass by pass",
         "without a penalty",
+        "half of the products",
     ],
 )
 def test_a_cell_trains_on_the_maps_of_the_first(study: Study, name: str) -> None:
@@ -78,7 +79,7 @@ def test_a_cell_trains_on_the_maps_of_the_first(study: Study, name: str) -> None
 
 
 def test_every_cell_is_a_model_and_a_way_to_train_it_of_its_own() -> None:
-    names = [cell.name for cell in CELLS]
+    names = [cell.name for cell in (*CELLS, *BY_PRODUCTS)]
     assert len(set(names)) == len(names)
     for cell in CELLS:
         MLRMConfig.paper(**cell.config)
@@ -167,6 +168,7 @@ def test_cells_are_chosen_by_name_or_group() -> None:
     assert chosen(None) == CELLS
     assert {cell.group for cell in chosen(["levels"])} == {"levels"}
     assert chosen(["p = 2"]) == (cell("p = 2"),)
+    assert chosen(["products", "base"]) == (BASE, *BY_PRODUCTS)
     with pytest.raises(ConfigError, match=r"--only 'layers' is neither a cell nor a group of them \(base, region maps"):
         chosen(["layers"])
 

@@ -33,6 +33,19 @@ def test_a_batch_has_distinct_products_and_each_sketch_its_own_photo(data: Path)
     assert flips == {False, True}
 
 
+def test_a_smaller_part_of_the_products_is_part_of_a_larger_one_and_images_keep_their_numbers(data: Path) -> None:
+    pairs = drawn_pairs(data)
+    whole = pairs.categories["boxes"]
+    quarter, half, other = pairs.part(1 / 4, 0), pairs.part(1 / 2, 0), pairs.part(1 / 2, 1)
+    assert [len(part.categories["boxes"]) for part in (quarter, half)] == [len(whole) // 4, len(whole) // 2]
+    assert quarter.categories["boxes"].items() < half.categories["boxes"].items() < whole.items()
+    assert half.categories["boxes"] != other.categories["boxes"]
+    assert half.images is pairs.images
+    assert half.files == pairs.files
+    assert pairs.part(1.0, 0).categories == pairs.categories
+    assert list(pairs.part(1.0, 0).categories["boxes"]) == list(whole)
+
+
 def test_a_batch_stays_within_a_category(data: Path, tmp_path: Path) -> None:
     pairs = drawn_pairs(data)
     pairs.add(read_pairs(draw_pairs(tmp_path, ["x", "y", "z"]), "train"), "others")
