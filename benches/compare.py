@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benches.encoder_page import REFERENCE
 from benches.encoder_rows import read_encoder_run
 from benches.names import OURS
 from benches.rows import read_run
@@ -15,7 +14,7 @@ from mlrm.errors import ConfigError
 
 @dataclass(frozen=True)
 class Time:
-    """A row's median by its name, and whether what it measures is tracked or only shows how the machine is off."""
+    """A row's median by its name, and whether it is ours, which is tracked, or only shows how the machine is off."""
 
     name: str
     seconds: float
@@ -35,12 +34,14 @@ class Comparison:
     """Rows of ours that both runs have.
 
     slower: (earlier, now) of those whose median grew by more than the threshold. drift: median ratio of time, now over
-    earlier, of all other rows, which did not change: how far the machine itself is off; None without any.
+    earlier, of all other rows, which did not change: how far the machine itself is off; None without any. alone: rows
+    of ours that only one of the runs has.
     """
 
     compared: int
     slower: tuple[tuple[Time, Time], ...]
     drift: float | None
+    alone: int
 
 
 def read_times(file: Path) -> Times:
@@ -53,11 +54,12 @@ def _times(file: Path) -> Iterator[Time]:
         yield Time(f"{row.search} {row.provider}", row.seconds, row.provider in OURS)
     encoders = read_encoder_run(file)
     for encoded in encoders.rows:
-        yield Time(str(encoded.encoding), encoded.seconds, encoded.encoding.encoder != REFERENCE)
+        yield Time(str(encoded.encoding), encoded.seconds, True)  # PyTorch eager runs our model, too
     for part in encoders.parts:
         yield Time(str(part.part), part.seconds, True)
     for way in read_table2(file).rows:
-        yield Time(f"table 2, {way.size.name}: {way.method} {way.way}", way.seconds, way.ours)
+        measured = f"{way.size} {way.size.trunk} k{way.size.top_k}, {way.measured_sketches} sketches"
+        yield Time(f"table 2, {measured}: {way.method} {way.way}", way.seconds, way.ours)
 
 
 def compare(earlier: Times, now: Times, threshold: float) -> Comparison:
@@ -71,4 +73,5 @@ def compare(earlier: Times, now: Times, threshold: float) -> Comparison:
         raise ConfigError("the runs share no row of ours; compare runs of the same benches (with or without --sweep)")
     others = [new.seconds / old.seconds for old, new in both if not new.ours]
     slower = tuple((old, new) for old, new in ours if new.seconds > old.seconds * (1 + threshold))
-    return Comparison(len(ours), slower, median(others) if others else None)
+    alone = sum(row.ours for run in (earlier, now) for row in run.rows) - 2 * len(ours)
+    return Comparison(len(ours), slower, median(others) if others else None, alone)

@@ -114,7 +114,8 @@ def _got_slower(earlier: Path, now: Path, threshold: float) -> bool:
             f"({new.seconds / old.seconds - 1:+.0%})"
         )
     drift = "" if result.drift is None else f"; the other providers' rows differ by {result.drift - 1:+.0%}"
-    say(f"{len(result.slower)} of {result.compared} rows slower by more than {threshold:.0%}{drift}")
+    alone = f"; {result.alone} are in one of the runs alone" if result.alone else ""
+    say(f"{len(result.slower)} of {result.compared} rows slower by more than {threshold:.0%}{alone}{drift}")
     return bool(result.slower)
 
 

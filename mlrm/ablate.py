@@ -49,9 +49,10 @@ class Study:
 
     def run(self, cell: Cell, seed: int) -> dict[str, float]:
         """Train one cell; its accuracies by name, as in a training log."""
-        options = replace(self.options, seed=seed, **cell.training)
+        pairs, options = self.pairs.part(cell.share, seed), replace(self.options, seed=seed, **cell.training)
         if cell.share < 1:
-            epochs = round(options.epochs / cell.share)
+            steps = [part.steps_per_epoch(options.batch) for part in (self.pairs, pairs)]
+            epochs = max(1, round(options.epochs * steps[0] / steps[1]))
             options = replace(options, epochs=epochs, evaluate_every=epochs)
         torch.manual_seed(seed)
         model = MLRM(replace(self.config, **cell.config))
@@ -59,7 +60,6 @@ class Study:
         cell.change(model)
         with TemporaryDirectory() as folder:
             out = Path(folder)
-            pairs = self.pairs.part(cell.share, seed)
             trainer = Trainer(model, pairs, self.held_out, options, out, self.device, self.progress)
             if self.early_maps is None and options.cache_variants:
                 self.early_maps = trainer.cached_early_maps()
@@ -159,6 +159,8 @@ def main(
         }
         # What JSON makes of it is what a later run compares with.
         setting = json.loads(json.dumps(setting))
+        for cell in cells:  # too few products are an error now, not after hours
+            pairs.part(cell.share, 0).steps_per_epoch(batch)
         results = read_results(out, setting)
         study = Study(pairs, held_out, config, options, trunk_weights, where, progress)
         runs = missing(results, cells, seeds)

@@ -100,5 +100,5 @@ BY_PRODUCTS = (
     Cell("a quarter of the products", "products", share=1 / 4),
     Cell("half of the products", "products", share=1 / 2),
 )
-"""What more products would bring; beside `BASE`, which has all. Run by name alone (`--only products`), and from
-ImageNet's weights: a trunk pretrained on these products has seen those left out."""
+"""What more products would bring. Not part of the study: `--only base --only products --out docs/products.json`, from
+ImageNet's weights (`BASE` has all products), because a trunk pretrained on these has seen those left out."""

@@ -1,6 +1,7 @@
 """The ablation study: every cell trains, a stopped study goes on, and what is compared is comparable."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mlrm.losses import mlrm_losses
 from mlrm.procedural import write_pairs
 from mlrm.train_options import LOSS_NAMES, TrainOptions
 from mlrm.training_data import read_training
+from mlrm.training_pairs import Identity, TrainingPairs
 
 SIDE = 224
 
@@ -76,6 +78,30 @@ def test_a_cell_trains_on_the_maps_of_the_first(study: Study, name: str) -> None
     assert maps is not None
     study.run(BASE, seed=1)
     assert study.early_maps is maps
+
+
+@pytest.mark.parametrize(
+    ("name", "products", "epochs"),
+    [(BASE.name, 70, 6), ("half of the products", 35, 12), ("a quarter of the products", 18, 24)],
+)
+def test_fewer_products_are_trained_on_in_as_many_steps(
+    study: Study, monkeypatch: pytest.MonkeyPatch, name: str, products: int, epochs: int
+) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def trainer(model: MLRM, pairs: TrainingPairs, held_out: object, options: TrainOptions, *rest: object) -> None:
+        assert [len(category) for category in pairs.categories.values()] == [products]
+        assert (options.epochs, options.evaluate_every) == (epochs, epochs)
+        assert options.epochs * pairs.steps_per_epoch(options.batch) == 24
+        raise StoppedError
+
+    pairs = TrainingPairs(SIDE)
+    pairs.categories = {"shop": {f"{number}": Identity([], []) for number in range(70)}}
+    options = TrainOptions(epochs=6, batch=18, evaluate_every=6)
+    monkeypatch.setattr("mlrm.ablate.Trainer", trainer)
+    with pytest.raises(StoppedError):
+        replace(study, pairs=pairs, options=options).run(cell(name), seed=0)
 
 
 def test_every_cell_is_a_model_and_a_way_to_train_it_of_its_own() -> None:
