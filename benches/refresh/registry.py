@@ -113,5 +113,6 @@ NOT_OF_THE_WEIGHTS = {
     "benches/results/service-load.md": "times",
     "docs/architecture.*": "the code",
     "docs/ablations.json": "models trained for it, from a trunk it names",
+    "docs/products.json": "models trained for it, from ImageNet's weights",
 }
 """What else is published, by patterns, and what it is about. `pytest benches/ --benchmark-only` makes times."""
