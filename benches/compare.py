@@ -1,6 +1,5 @@
 """Two runs side by side: what got slower, whatever was measured."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -8,6 +7,7 @@ from statistics import median
 from benches.encoder_rows import read_encoder_run
 from benches.names import OURS
 from benches.rows import read_run
+from benches.table2.rows import Row as Table2Row
 from benches.table2.rows import read_table2
 from mlrm.errors import ConfigError
 
@@ -46,20 +46,19 @@ class Comparison:
 
 def read_times(file: Path) -> Times:
     """The times in a run's JSON or in a results file; raises `ConfigError` for another file."""
-    return Times(read_run(file).machine.device, tuple(_times(file)))
+    searches, encoders, table2 = read_run(file), read_encoder_run(file), read_table2(file)
+    rows = [Time(f"{row.search} {row.provider}", row.seconds, row.provider in OURS) for row in searches.rows]
+    # PyTorch eager runs our model, too.
+    rows += [Time(str(row.encoding), row.seconds, True) for row in encoders.rows]
+    rows += [Time(str(row.part), row.seconds, True) for row in encoders.parts]
+    rows += [Time(_named(row), row.seconds, row.ours) for row in table2.rows]
+    return Times(searches.machine.device, tuple(rows))
 
 
-def _times(file: Path) -> Iterator[Time]:
-    for row in read_run(file).rows:
-        yield Time(f"{row.search} {row.provider}", row.seconds, row.provider in OURS)
-    encoders = read_encoder_run(file)
-    for encoded in encoders.rows:
-        yield Time(str(encoded.encoding), encoded.seconds, True)  # PyTorch eager runs our model, too
-    for part in encoders.parts:
-        yield Time(str(part.part), part.seconds, True)
-    for way in read_table2(file).rows:
-        measured = f"{way.size} {way.size.trunk} k{way.size.top_k}, {way.measured_sketches} sketches"
-        yield Time(f"table 2, {measured}: {way.method} {way.way}", way.seconds, way.ours)
+def _named(row: Table2Row) -> str:
+    """A row of table 2; one that was scaled up from some sketches is another than one of all."""
+    measured = f"{row.size} {row.size.trunk} k{row.size.top_k}, {row.measured_sketches} sketches"
+    return f"table 2, {measured}: {row.method} {row.way}"
 
 
 def compare(earlier: Times, now: Times, threshold: float) -> Comparison:

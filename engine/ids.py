@@ -34,6 +34,6 @@ class Ids(Sequence[str]):
         return self._text[self._ends[place] : self._ends[place + 1]].decode()
 
     def at(self, places: NDArray[np.int64]) -> list[str]:
-        """Several ids at once, a tenth of the time; places in 0 to `len` - 1."""
+        """Several ids at once, in a third of the time; places in 0 to `len` - 1."""
         starts, ends = self._ends[places].tolist(), self._ends[places + 1].tolist()
         return [self._text[start:end].decode() for start, end in zip(starts, ends, strict=True)]

@@ -72,10 +72,10 @@ def _make_result(
                     rank=match.rank,
                     distance=match.distance,
                     image=photo_image(gallery, match),
-                    maps=_photo_maps(hits[match.rank - 1].segment, hits[match.rank - 1].row),
-                    region_weights=hits[match.rank - 1].segment.region_weights[hits[match.rank - 1].row],
+                    maps=_photo_maps(hit.segment, hit.row),
+                    region_weights=hit.segment.region_weights[hit.row],
                 )
-                for match in result
+                for match, hit in ((match, hits[match.rank - 1]) for match in result)
             ],
             sketch_maps=_query_maps(query),
             sketch_region_weights=_array(query.region_weights[0]),

@@ -84,11 +84,12 @@ def _attempt(
     kept = (distance <= limit[:, None]).sum(1).tolist()
     # All queries at once: slicing one by one takes a thousand of them 5 ms. Only ties differ in length.
     most = max(kept)
-    found = zip(rows[:, :most].unbind(), distance[:, :most].unbind(), strict=True)
-    return [
-        Nearest(*(one if n == most else (one[0][:n], one[1][:n]))) if done else None
-        for one, n, done in zip(found, kept, settled, strict=True)
-    ]
+    found = zip(rows[:, :most].unbind(), distance[:, :most].unbind(), kept, settled, strict=True)
+    return [Nearest(_first(row, n), _first(own, n)) if done else None for row, own, n, done in found]
+
+
+def _first(values: Tensor, count: int) -> Tensor:
+    return values if count == len(values) else values[:count]
 
 
 def _rescored(

@@ -50,10 +50,9 @@ class Study:
     def run(self, cell: Cell, seed: int) -> dict[str, float]:
         """Train one cell; its accuracies by name, as in a training log."""
         pairs, options = self.pairs.part(cell.share, seed), replace(self.options, seed=seed, **cell.training)
-        if cell.share < 1:
-            steps = [part.steps_per_epoch(options.batch) for part in (self.pairs, pairs)]
-            epochs = max(1, round(options.epochs * steps[0] / steps[1]))
-            options = replace(options, epochs=epochs, evaluate_every=epochs)
+        whole, own = (part.steps_per_epoch(options.batch) for part in (self.pairs, pairs))
+        epochs = round(options.epochs * whole / own)
+        options = replace(options, epochs=epochs, evaluate_every=epochs)
         torch.manual_seed(seed)
         model = MLRM(replace(self.config, **cell.config))
         load_trunk_weights(model, self.trunk_weights)
