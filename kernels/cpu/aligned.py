@@ -10,12 +10,19 @@ from kernels.cpu.jit import part
 from kernels.cpu.rows import CACHE_LINE
 
 
-def zeros(shape: tuple[int, ...], dtype: DTypeLike, beyond: int = 0) -> NDArray[Any]:
-    """An array of zeros at a cache line; `beyond` more bytes, of any value, may be read behind it."""
+def empty(shape: tuple[int, ...], dtype: DTypeLike, beyond: int = 0) -> NDArray[Any]:
+    """An array of any values at a cache line; `beyond` more bytes may be read behind it."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.zeros(size + beyond + CACHE_LINE, np.uint8)
+    room = np.empty(size + beyond + CACHE_LINE, np.uint8)
     start = -room.ctypes.data % CACHE_LINE
     return room[start : start + size].view(dtype).reshape(shape)
+
+
+def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """An array of zeros at a cache line."""
+    result = empty(shape, dtype)
+    result[...] = 0
+    return result
 
 
 @part

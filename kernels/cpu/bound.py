@@ -18,13 +18,13 @@ from kernels.cpu.jit import part
 from kernels.cpu.packed import ERROR, LEVEL_WEIGHT, NORM, REGION_WEIGHT, SCALE, SQUARE
 from kernels.cpu.vnni import TILE_ROWS
 
-KEPT = np.float32(1 - 32 * FLOAT32_ROUNDOFF)
+KEPT = np.float32(1 - 192 * FLOAT32_ROUNDOFF)
 """What is left of |x|^2 + |y|^2 when the float32 rounding of |x|^2 + |y|^2 - 2 s n - 2 slack is taken off.
 
 In units of |x|^2 + |y|^2: e <= |x| (a code never moves a value further than 0 would), so |x^| <= 2|x|, 2 s n <= 4 and
-2 slack <= 3. Roundings: the squares 1 u and their sum 1 u; n's conversion and the two products of s 3 u of 4; the
-subtractions of at most 5 and 8 units: 1 + 1 + 12 + 5 + 8 = 27, and slack's own is in its errors' 2^-20. The rest covers
-u^2 and the product with this.
+2 slack <= 3. Roundings: the squares 133 u (`codes.encode`) and their sum 1 u; n's conversion and the two products of s
+3 u of 4; the subtractions of at most 5 and 8 units: 133 + 1 + 12 + 5 + 8 = 159, and slack's own is in its errors'
+2^-20. The rest covers u^2 and the product with this.
 """
 VANISHED = np.float32(2.0**-96)
 """More than what falls below float32's normal range can take from a square: s n has n < 2^31 times 2^-126."""

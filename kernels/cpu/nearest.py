@@ -18,11 +18,13 @@ from kernels.cpu.smallest import smallest
 from kernels.cpu.threads import over_all
 from kernels.reference import FeatureTensors, RegionFeatures
 
-MANY = 4
-"""In a group of so many queries codes save arithmetic as well as bytes: each counts for as many that come alone."""
-PAYS = 128
-"""After this many queries that came alone, or a quarter as many in groups, the rows are packed as codes. That takes as
-long as 30 to 90 single queries; from then on one takes a third to a half of its time, and all later ones do."""
+GROUP = 4
+"""From so many queries on they are a group, and share what they read."""
+PAYS = 64
+"""After this many queries in groups, or half as many that came alone, the rows are packed as codes. That takes as long
+as they save: 10 us a row of 10,368 values where memory is at hand, 30 where the system has yet to find it."""
+ALONE = 2
+"""A query that comes alone counts so many times: it reads all rows for itself."""
 SPARSE = 4
 """Where more than one row in this many is wanted, 8 bits leave too many rows in doubt, and float32 differences are
 taken of all."""
@@ -43,7 +45,7 @@ def smallest_bounds(
     queries, total = len(query.region_weights), sum(len(block) for block in blocks)
     sparse = vnni.available() and count * SPARSE <= total
     worth = [sparse and packable(block) and _worth_packing(block, queries) for block in blocks]
-    if queries < MANY:  # nobody waits for more than one block to be packed
+    if queries < GROUP:  # nobody waits for more than one block to be packed
         new = (number for number, block in enumerate(blocks) if worth[number] and not is_packed(block))
         for number in list(new)[1:]:
             worth[number] = False
@@ -97,6 +99,6 @@ def _worth_packing(block: GalleryBlock, queries: int) -> bool:
     """Whether to screen codes: they are there, or enough queries came to pay for them, and they fit."""
     if is_packed(block):
         return True
-    served = block.cache.get("cpu.served", 0) + queries * (MANY if queries >= MANY else 1)
+    served = block.cache.get("cpu.served", 0) + queries * (ALONE if queries < GROUP else 1)
     block.cache["cpu.served"] = served
     return bool(served >= PAYS) and affordable(block)

@@ -9,15 +9,18 @@ from kernels.cpu import aligned, amx, vnni
 from kernels.cpu.codes import encode
 from kernels.cpu.jit import any_order
 from kernels.cpu.packed import ERROR, LEVEL_WEIGHT, NORM, REGION_WEIGHT, SCALE, SQUARE
-from kernels.cpu.rows import Held, Rows
+from kernels.cpu.rows import CACHE_LINE, Held, Rows, fetch
 from kernels.cpu.threads import over
+
+RUNS = 8
+"""Into so many the queries are divided for the threads."""
 
 
 class PackedQueries(NamedTuple):
     """Q queries in tiles, measured from one centre.
 
-    codes: int8 [tiles, places of all terms, 8, 4] for VNNI, or [.., 16, 64] for AMX: queries of a tile and channels of
-    a place, filled up with code 0.
+    codes: int8 [tiles, places of all terms, 8, 4] for VNNI, or [.., 16, 64] for AMX: queries of a tile, after the last
+    of any value, and channels of a place, filled up with code 0.
     start: int32 [terms, Q filled up], -128 times the sum of codes, which takes back the 128 in the rows' codes.
     sides: float32 [terms, Q, 6], as the rows' sides.
     places: int64 [terms + 1], where each term's places begin.
@@ -42,12 +45,13 @@ def pack_queries(ours: Held, centre: NDArray[np.float32], for_amx: bool) -> Pack
     places = np.concatenate(([0], np.cumsum(-(-channels // width)))).astype(np.int64)
     tiles = -(-queries // tile)
     result = PackedQueries(
-        aligned.zeros((tiles, int(places[-1]), tile, width), np.int8),
+        aligned.empty((tiles, int(places[-1]), tile, width), np.int8),
         np.zeros((terms, tiles * tile), np.int32),
         np.zeros((terms, queries, 6), np.float32),
         places,
     )
-    over(queries, tile, lambda first, last: _pack(ours.rows, first, last, centre, result))
+    run = -(-queries // (RUNS * tile)) * tile
+    over(queries, run, lambda first, last: _pack(ours.rows, first, last, centre, result))
     return result
 
 
@@ -56,6 +60,7 @@ def _pack(query: Rows, first: int, last: int, centre: NDArray[np.float32], packe
     """Fill queries first to last."""
     regions, levels, value = query.region_weights.shape[1], len(query.base), query.stored.itemsize
     tile, width = packed.codes.shape[2:]
+    values = np.empty(centre.shape[1], np.float32)
     codes = np.zeros(-(-centre.shape[1] // width) * width, np.int8)
     # Copied four at a time, what the products take at once.
     source, words = codes.view(np.int32), packed.codes.view(np.int32)
@@ -66,18 +71,19 @@ def _pack(query: Rows, first: int, last: int, centre: NDArray[np.float32], packe
                 channels = query.channels[level]
                 side = packed.sides[term, q]
                 o_query = query.base[level] + (q * query.row[level] + r * query.region[level]) * value
+                for line in range(0, channels * value, CACHE_LINE):
+                    fetch(o_query + query.row[level] * value + line)
                 side[SCALE], side[SQUARE], side[NORM], side[ERROR] = encode(
-                    query.stored, o_query, centre[term], codes[:channels]
+                    query.stored, o_query, centre[term], values[:channels], codes[:channels]
                 )
                 side[REGION_WEIGHT] = query.region_weights[q, r]
                 side[LEVEL_WEIGHT] = query.level_weights[q, r, level]
                 total = np.int32(0)
                 for c in range(channels):
-                    total += codes[c]
+                    total += np.int32(codes[c])
                 packed.start[term, q] = -128 * total
                 codes[channels:] = 0
-                for place in range(-(-channels // width)):
-                    for word in range(words.shape[3]):
-                        words[q // tile, packed.places[term] + place, q % tile, word] = source[
-                            place * words.shape[3] + word
-                        ]
+                target = words[q // tile, packed.places[term] : packed.places[term + 1], q % tile]
+                for place in range(len(target)):
+                    for word in range(target.shape[1]):
+                        target[place, word] = source[place * target.shape[1] + word]

@@ -28,6 +28,12 @@ def sides(
     )
 
 
+def flat(level: Tensor) -> Side:
+    """One region, one level, weights of 1."""
+    ones = torch.ones(len(level), 1)
+    return Side((level,), ones, ones[..., None])
+
+
 def changed(side: Side, change: Callable[[Tensor], Tensor]) -> Side:
     return Side(tuple(change(level).to(level.dtype) for level in side.levels), side.region_weights, side.level_weights)
 

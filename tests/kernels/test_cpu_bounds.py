@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,14 +11,14 @@ from torch import Tensor
 
 from kernels import cpu
 from kernels.blocks import GalleryBlock
-from kernels.bounds import direct_error, heaviest_weight, underflow_error
+from kernels.bounds import FLOAT32_ROUNDOFF, direct_error, heaviest_weight, underflow_error
 from kernels.cpu import amx, vnni
-from kernels.cpu.packed import packed
+from kernels.cpu.packed import ERROR, NORM, SCALE, SQUARE, packed
 from kernels.cpu.packed_queries import pack_queries
 from kernels.cpu.rows import CACHE_LINE, held_in_float32
 from kernels.cpu.screen import screen
 from kernels.reference import canonical_distance
-from tests.kernels.hard_cases import HARD, STORED, changed, shifted, sides
+from tests.kernels.hard_cases import HARD, STORED, changed, flat, shifted, sides
 from tests.kernels.test_reference import Side
 
 needs_vnni = pytest.mark.skipif(not vnni.available(), reason="this processor has no AVX-512 VNNI")
@@ -121,6 +122,36 @@ def test_both_products_are_exact_so_their_bounds_are_equal(queries: int, channel
     query, gallery = sides(queries, 100, channels=channels)
     block = GalleryBlock.of(gallery)
     assert torch.allclose(screened(query, block, 1), screened_by_amx(query, block, 1), rtol=1e-5)
+
+
+def with_equal_residuals(channels: int) -> Tensor:
+    """Float32 [1, channels] whose codes fit to the last bit, so that nothing but rounding is left of a residual."""
+    return 127.0 * torch.randn(channels, generator=torch.Generator().manual_seed(0)).sign()[None]
+
+
+@pytest.mark.parametrize("centre", [0.0, 2.0**-20, 3.0])
+@pytest.mark.parametrize("scale", [1e-38, 1e-30, 1e-20, 1e-3, 1.0, 1e10, 1e15])
+@pytest.mark.parametrize("channels", [1, 7, 128, 1664])
+@pytest.mark.parametrize("values", ["drawn", "fitting", "one large"])
+def test_the_error_of_codes_covers_what_they_lose(values: str, channels: int, scale: float, centre: float) -> None:
+    """|x|^2, |x| and the error against float64, in float32's roundoff u: 133 u, 67 u, and between 0 and 2^-14 above."""
+    drawn = torch.randn(3, channels, generator=torch.Generator().manual_seed(channels))
+    rows = {"drawn": drawn, "fitting": with_equal_residuals(channels), "one large": drawn}[values] * scale
+    if values == "one large":
+        rows[:, 0] = 100 * scale
+    centres = np.full((1, channels), np.float32(centre * scale))
+    made = packed(GalleryBlock.of(flat(rows[:, None])), centres)
+    exact = rows.double().numpy() - np.float64(centres)
+    square, norm = (exact**2).sum(1), np.sqrt((exact**2).sum(1))
+    sides = made.sides[0, 0, :, : len(rows)].astype(np.float64)
+    codes = made.codes[0, :, : len(rows)].transpose(1, 0, 2).reshape(len(rows), -1)[:, :channels] - np.float64(128)
+    lost = np.sqrt(((exact - sides[SCALE][:, None] * codes) ** 2).sum(1))
+    lowest = 1.001 * channels * 2.0**-126  # what squares lose below float32's normal range
+    assert np.abs(codes).max() <= 127
+    assert (np.abs(sides[SQUARE] - square) <= 133 * FLOAT32_ROUNDOFF * square + lowest).all()
+    assert (np.abs(sides[NORM] - norm) <= 67 * FLOAT32_ROUNDOFF * norm + np.sqrt(lowest)).all()
+    assert (sides[ERROR] >= lost * (1 + 80 * FLOAT32_ROUNDOFF)).all()
+    assert (sides[ERROR] <= (lost + 8 * FLOAT32_ROUNDOFF * norm) * (1 + 2.0**-14) + 2 * np.sqrt(lowest)).all()
 
 
 @needs_vnni

@@ -7,17 +7,14 @@ from hypothesis import strategies as st
 
 from kernels.blocks import GalleryBlock
 from kernels.cpu import nearest, smallest_bounds, vnni
-from kernels.cpu.nearest import MANY, PAYS, SPARSE
+from kernels.cpu.nearest import ALONE, GROUP, PAYS, SPARSE
 from kernels.cpu.packed import is_packed, packed
 from kernels.reference import canonical_distance
 from kernels.topk import nearest as nearest_rows
-from tests.kernels.hard_cases import sides
-from tests.kernels.test_reference import Side
+from tests.kernels.hard_cases import flat, sides
 
 needs_codes = pytest.mark.skipif(not vnni.available(), reason="this processor's search uses no codes: no AVX-512 VNNI")
 COUNT = 5
-GROUP = PAYS // MANY
-"""A group of so many queries is reason enough."""
 PHOTOS = 2 * COUNT * SPARSE
 
 
@@ -32,34 +29,25 @@ def ask(queries: int, blocks: list[GalleryBlock], count: int = COUNT) -> None:
 @needs_codes
 def test_a_large_group_packs_at_once() -> None:
     block = block_of()
-    ask(GROUP, [block])
+    ask(PAYS, [block])
     assert is_packed(block)
 
 
 @needs_codes
-def test_groups_add_up_until_packing_pays() -> None:
+@pytest.mark.parametrize(("queries", "each"), [(GROUP, 1), (GROUP - 1, ALONE), (1, ALONE)])
+def test_queries_add_up_until_packing_pays(queries: int, each: int) -> None:
     block = block_of()
-    for _ in range(GROUP // MANY - 1):
-        ask(MANY, [block])
+    for _ in range(-(-PAYS // (queries * each)) - 1):
+        ask(queries, [block])
         assert not is_packed(block)
-    ask(MANY, [block])
-    assert is_packed(block)
-
-
-@needs_codes
-def test_single_queries_add_up_four_times_as_slowly() -> None:
-    block = block_of()
-    for _ in range(PAYS // (MANY - 1)):
-        ask(MANY - 1, [block])
-        assert not is_packed(block)
-    ask(MANY - 1, [block])
+    ask(queries, [block])
     assert is_packed(block)
 
 
 @needs_codes
 def test_a_single_query_waits_for_one_block_at_most() -> None:
     blocks = [block_of(seed=seed) for seed in (0, 1, 2)]
-    for _ in range(PAYS - 1):
+    for _ in range(PAYS // ALONE - 1):
         ask(1, blocks)
     assert not any(is_packed(block) for block in blocks)
     for count in (1, 2, 3, 3):
@@ -70,7 +58,7 @@ def test_a_single_query_waits_for_one_block_at_most() -> None:
 def test_rows_of_which_many_are_wanted_are_not_packed() -> None:
     block = block_of()
     for _ in range(2):
-        ask(GROUP, [block], count=PHOTOS // 2)
+        ask(PAYS, [block], count=PHOTOS // 2)
     assert not is_packed(block)
 
 
@@ -78,7 +66,7 @@ def test_what_memory_has_no_room_for_is_not_packed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("kernels.cpu.packed.physical_memory", lambda: 0)
     block = block_of()
     for _ in range(2):
-        ask(GROUP, [block])
+        ask(PAYS, [block])
     assert not is_packed(block)
 
 
@@ -86,17 +74,17 @@ def test_what_memory_has_no_room_for_is_not_packed(monkeypatch: pytest.MonkeyPat
 def test_each_block_counts_its_own_queries() -> None:
     """A segment that came later is packed later; an empty one never."""
     first, later, empty = block_of(), block_of(seed=3), GalleryBlock.of(sides(1, 1)[1][:0])
-    ask(GROUP - MANY, [first])
-    ask(MANY, [first, later, empty])
+    ask(PAYS - GROUP, [first])
+    ask(GROUP, [first, later, empty])
     assert [is_packed(block) for block in (first, later, empty)] == [True, False, False]
-    ask(GROUP - MANY, [later, first, empty])
+    ask(PAYS - GROUP, [later, first, empty])
     assert [is_packed(block) for block in (first, later, empty)] == [True, True, False]
 
 
 @needs_codes
 def test_codes_outlive_a_removal() -> None:
     block = block_of()
-    ask(GROUP, [block])
+    ask(PAYS, [block])
     assert is_packed(block.with_live(torch.arange(PHOTOS) > 3))
 
 
@@ -147,15 +135,9 @@ def test_rows_too_wide_for_sums_of_32_bits_get_no_codes(channels: int, codes: bo
     gallery = flat((factors[:, None, None] * signs).half())
     query = flat(torch.tensor([1.0, -1.0, 0.999, -0.999])[:, None, None] * signs)
     block = GalleryBlock.of(gallery)
-    for _ in range(GROUP // len(query.region_weights)):
+    for _ in range(PAYS // len(query.region_weights)):
         found = nearest_rows(query, [block], 1, impl="cpu")
     assert is_packed(block) == codes
     assert [one.rows[:1].tolist() for one in found] == [[photos - 1], [0], [photos - 1], [0]]
     exact = canonical_distance(query, gallery[:: photos - 1]).amin(1)
     assert torch.equal(torch.stack([one.distance[0] for one in found]), exact)
-
-
-def flat(level: torch.Tensor) -> Side:
-    """One region, one level, weights of 1."""
-    ones = torch.ones(len(level), 1)
-    return Side((level,), ones, ones[..., None])
