@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from mlrm.errors import ConfigError
 from mlrm.ranges import require_choice, require_number, require_whole
 
-TRUNKS = ("densenet169", "efficientnet_lite0")
+TRUNKS = ("densenet169", "efficientnet_lite0", "efficientnet_lite2")
 STRIDE = 32
 """Side of the image over the side of the last level's grid, in every trunk."""
 SMALLEST_GRID = 7

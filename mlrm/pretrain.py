@@ -51,6 +51,9 @@ def main(
     steps: int = PretrainOptions.steps,
     batch: int = PretrainOptions.batch,
     lr: float = PretrainOptions.lr,
+    freeze_early: Annotated[
+        bool, typer.Option(help="Leave the stages up to level 1 as they are; a step without takes longer.")
+    ] = PretrainOptions.freeze_early,
     validate_every: Annotated[int, typer.Option(help="Steps between validations.")] = PretrainOptions.validate_every,
     seed: int = PretrainOptions.seed,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -61,7 +64,9 @@ def main(
     """
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise ConfigError(f"--out is {out}; expected a file that ends in .safetensors, in a folder that is there")
-    options = PretrainOptions(steps=steps, batch=batch, lr=lr, validate_every=validate_every, seed=seed)
+    options = PretrainOptions(
+        steps=steps, batch=batch, lr=lr, freeze_early=freeze_early, validate_every=validate_every, seed=seed
+    )
     where = find_device(device)
     model = MLRM(MLRMConfig.paper(trunk=trunk))
     load_trunk_weights(model, trunk_weights)

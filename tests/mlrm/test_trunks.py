@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mlrm.config import TRUNKS as TRUNKS_OF_CONFIG
 from mlrm.errors import CheckpointError
-from mlrm.trunks import DenseNet169, EfficientNetLite0, Trunk, build_trunk
+from mlrm.trunks import DenseNet169, EfficientNetLite0, EfficientNetLite2, Trunk, build_trunk
 from mlrm.trunks.depthwise import depthwise_conv2d
 from mlrm.trunks.efficientnet_lite import _SameConv2d
 
@@ -31,7 +32,14 @@ def lite() -> EfficientNetLite0:
     return EfficientNetLite0().eval()
 
 
-TRUNKS = pytest.mark.parametrize("trunk", [densenet, lite], ids=["densenet169", "efficientnet_lite0"])
+@cache
+def lite2() -> EfficientNetLite2:
+    torch.manual_seed(0)
+    return EfficientNetLite2().eval()
+
+
+NAMED = {"densenet169": densenet, "efficientnet_lite0": lite, "efficientnet_lite2": lite2}
+TRUNKS = pytest.mark.parametrize("trunk", NAMED.values(), ids=NAMED.keys())
 
 
 # Levels
@@ -41,7 +49,11 @@ TRUNKS = pytest.mark.parametrize("trunk", [densenet, lite], ids=["densenet169", 
 @pytest.mark.parametrize("side", [256, 224])
 @torch.no_grad()
 def test_levels_have_the_channels_and_grids_of_the_specification(trunk: Callable[[], Trunk], side: int) -> None:
-    channels = {"DenseNet169": (256, 512, 1280, 1664), "EfficientNetLite0": (24, 40, 112, 1280)}
+    channels = {
+        "DenseNet169": (256, 512, 1280, 1664),
+        "EfficientNetLite0": (24, 40, 112, 1280),
+        "EfficientNetLite2": (24, 48, 120, 1280),
+    }
     expected = channels[type(trunk()).__name__]
     level0, level1 = trunk().early(torch.randn(1, 3, side, side))
     x3 = trunk().middle(level1)
@@ -83,10 +95,12 @@ def test_reductions_bring_a_level_to_the_last_grid_and_are_new_each_time(trunk: 
         ("densenet169", 2, [(320, 1280, 3, 3), (1280, 320, 1, 1)]),
         ("efficientnet_lite0", 1, [(64, 40, 3, 3), (256, 64, 3, 3)]),
         ("efficientnet_lite0", 2, [(128, 112, 3, 3), (512, 128, 1, 1)]),
+        ("efficientnet_lite2", 1, [(64, 48, 3, 3), (256, 64, 3, 3)]),
+        ("efficientnet_lite2", 2, [(128, 120, 3, 3), (512, 128, 1, 1)]),
     ],
 )
 def test_reductions_are_those_of_the_specification(name: str, level: int, shapes: list[tuple[int, ...]]) -> None:
-    reduction = {"densenet169": densenet, "efficientnet_lite0": lite}[name]().reduction(level)
+    reduction = NAMED[name]().reduction(level)
     assert [tuple(p.shape) for p in reduction.parameters() if p.ndim == 4] == shapes
 
 
@@ -98,16 +112,17 @@ def test_the_tail_as_one_module_is_the_tail(trunk: Callable[[], Trunk]) -> None:
 
 
 @torch.no_grad()
-def test_only_the_light_trunk_ends_in_a_rectifier() -> None:
+def test_only_the_light_trunks_end_in_a_rectifier() -> None:
     assert densenet().tail(torch.randn(1, 1280, 16, 16)).min() < 0
-    level3 = lite().tail(1e6 * torch.randn(1, 112, 16, 16))
-    assert level3.min() == 0
-    assert level3.max() <= 6
+    for trunk in (lite(), lite2()):
+        level3 = trunk.tail(1e6 * torch.randn(1, trunk.channels[2], 16, 16))
+        assert level3.min() == 0
+        assert level3.max() <= 6
 
 
 def test_trunks_are_built_by_name() -> None:
-    assert isinstance(build_trunk("densenet169"), DenseNet169)
-    assert isinstance(build_trunk("efficientnet_lite0"), EfficientNetLite0)
+    assert {name: type(build_trunk(name)) for name in NAMED} == {name: type(trunk()) for name, trunk in NAMED.items()}
+    assert set(NAMED) == set(TRUNKS_OF_CONFIG)
 
 
 # DenseNet-169's weights
@@ -187,9 +202,24 @@ def test_trunks_refuse_each_others_weights() -> None:
         densenet().load_pretrained(lite().state_dict())
     with pytest.raises(CheckpointError, match="are not EfficientNet-Lite0 weights"):
         lite().load_pretrained(published_densenet())
+    with pytest.raises(CheckpointError, match="are not EfficientNet-Lite2 weights"):
+        lite2().load_pretrained(lite().state_dict())
 
 
-# EfficientNet-Lite0's padding
+# EfficientNet-Lite's sizes, by its authors' rules (Tan & Le, section 3.3: width 1.1, depth 1.2), and its padding
+
+
+def test_the_larger_light_trunk_is_as_wide_and_deep_as_published() -> None:
+    stages: dict[int, list[int]] = {}
+    for name, value in lite2().state_dict().items():
+        if name.endswith("_project_conv.weight"):
+            stages.setdefault(len(value), []).append(int(name.split(".")[1]))
+    blocks = {16: 1, 24: 3, 48: 3, 88: 4, 120: 4, 208: 5, 352: 1}
+    assert {outputs: len(numbers) for outputs, numbers in stages.items()} == blocks
+    assert [number for outputs in blocks for number in stages[outputs]] == list(range(21))
+    assert lite2().state_dict()["_conv_stem.weight"].shape == (32, 3, 3, 3)
+    assert lite2().state_dict()["_conv_head.weight"].shape == (1280, 352, 1, 1)
+    assert sum(parameter.numel() for parameter in lite2().parameters()) == 4_811_072
 
 
 def tensorflow_same(x: Tensor, kernel: int, stride: int) -> Tensor:
