@@ -76,12 +76,23 @@ class ExactSearch:
         """The snapshot's rows, dead ones too, in the order of its segments."""
         with self._lock:
             if snapshot.segments != self._segments:  # a commit of metadata alone leaves them as they were
-                known = self._blocks
-                on_cpu = {segment.name: _block(segment, known.get(segment.name)) for segment in snapshot.segments}
-                # One block on a GPU: a launch for each of a thousand segments would cost more than their bytes.
-                self._blocks = on_cpu if self.device.type == "cpu" else _moved(list(on_cpu.values()), self.device)
+                if self.device.type == "cpu":
+                    known = self._blocks
+                    self._blocks = {one.name: _block(one, known.get(one.name)) for one in snapshot.segments}
+                else:
+                    self._blocks = self._on_device(snapshot.segments)
                 self._segments = snapshot.segments
             return list(self._blocks.values())
+
+    def _on_device(self, segments: tuple[SegmentView, ...]) -> dict[str, GalleryBlock]:
+        """All rows as one block: a launch for each of a thousand segments would cost more than their bytes."""
+        blocks = [_block(one, None) for one in segments]
+        if self._blocks and [one.name for one in self._segments or ()] == [one.name for one in segments]:
+            # No new rows: photos were removed.
+            return {name: block.with_live(_live(blocks, self.device)) for name, block in self._blocks.items()}
+        # What is there goes first: a gallery of more than half the memory doesn't fit twice.
+        self._blocks, self._segments = {}, None
+        return _moved(blocks, self.device)
 
 
 def rows_of(segment: SegmentView, rows: NDArray[np.int64]) -> Features:
@@ -157,24 +168,28 @@ def _moved(blocks: list[GalleryBlock], device: torch.device) -> dict[str, Galler
     needed = sum(level.nbytes for block in blocks for level in block.levels)
     try:
         # Segment by segment into its place: no second copy of the whole, here or there.
-        levels = tuple(
-            _joined([block.levels[number] for block in blocks], device) for number in range(len(blocks[0].levels))
+        moved = GalleryBlock(
+            tuple(
+                _joined([block.levels[number] for block in blocks], device) for number in range(len(blocks[0].levels))
+            ),
+            _joined([block.region_weights for block in blocks], device),
+            _joined([block.level_weights for block in blocks], device),
+            _live(blocks, device),
         )
     except torch.OutOfMemoryError as error:
         raise DeviceMemoryError(
             f"the gallery's features take {needed / 2**30:.1f} GiB, more than is free on {device}: {error}. Search on "
             "the CPU with device='cpu', or on a GPU with more memory"
         ) from error
+    return {"all": moved}
+
+
+def _live(blocks: list[GalleryBlock], device: torch.device) -> Tensor | None:
+    """Which rows of all blocks are alive; None if all are."""
     live = torch.cat(
         [torch.ones(len(block), dtype=torch.bool) if block.live is None else block.live for block in blocks]
     )
-    block = GalleryBlock(
-        levels,
-        _joined([block.region_weights for block in blocks], device),
-        _joined([block.level_weights for block in blocks], device),
-        None if live.all() else live.to(device),
-    )
-    return {"all": block}
+    return None if live.all() else live.to(device)
 
 
 def _joined(parts: list[Tensor], device: torch.device) -> Tensor:

@@ -118,7 +118,11 @@ def file_for(out: Path, domain: FileDomain) -> Path:
 
 def describe(model: MLRM, domain: FileDomain, options: OnnxOptions) -> ExportMetadata:
     """The metadata of the file that `write_onnx` makes for a domain: equal metadata, equal file."""
-    packages = ["torch", "onnx", "onnxscript"] + ["onnxruntime"] * (options.dtype == "int8")
+    versions = {name: version(name) for name in ("torch", "onnx", "onnxscript")}
+    if options.dtype == "int8":
+        import onnxruntime  # its distribution may be called onnxruntime-gpu
+
+        versions["onnxruntime"] = onnxruntime.__version__
     return ExportMetadata(
         config=model.config,
         fingerprint=model.fingerprint(),
@@ -128,7 +132,7 @@ def describe(model: MLRM, domain: FileDomain, options: OnnxOptions) -> ExportMet
         max_batch=options.max_batch,
         opset=options.chosen_opset,
         calibration=options.calibration,
-        versions={"mlrm-engine": mlrm.__version__} | {package: version(package) for package in packages},
+        versions={"mlrm-engine": mlrm.__version__} | versions,
     )
 
 

@@ -78,6 +78,8 @@ def main(
         )
     out = out or default_out(source, dtype or "fp32", ".engine")
     require_writable(out, ".engine")
+    if timing_cache is not None and (timing_cache.is_dir() or not timing_cache.parent.is_dir()):
+        raise ExportError(f"--timing-cache is {timing_cache}; expected a file, in a folder that is there")
     library = import_library(runtime)
     asked = [name.strip() for name in compute_capability.split(",")] if compute_capability else []
     # Before the work: a capability that can't be had is an error now, not after the export.

@@ -108,7 +108,9 @@ def build_engine(
     if plan is None:
         raise ExportError(f"{called(library)} could not build: {log.told()}{driver_advice(log.told())}")
     if timing_cache is not None and cache is not None:
-        timing_cache.write_bytes(cache.serialize())
+        partial = timing_cache.with_name(timing_cache.name + ".partial")
+        partial.write_bytes(cache.serialize())
+        partial.replace(timing_cache)
     return BuiltEngine(bytes(plan), inputs, outputs)
 
 
@@ -135,7 +137,10 @@ def driver_advice(told: str) -> str:
     """What to do about a driver too old, if that is what the library told; else nothing."""
     if "driver version is insufficient" not in told:
         return ""
-    return ". The NVIDIA driver is too old for this library's CUDA: update it, or build with --runtime tensorrt-rtx"
+    return (
+        ". The NVIDIA driver is too old for this library's CUDA: update it, or build with --runtime tensorrt-rtx, "
+        "which needs none but knows no H100 (9.0)"
+    )
 
 
 def _log(library: ModuleType) -> Any:

@@ -1,6 +1,6 @@
 """RLA, region and level attention: region features and maps -> weights (spec section 4)."""
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,9 @@ class RLA(nn.Module):
         self.attention_over, self.level_softmax = attention_over, level_softmax
         self.feature_maps = nn.ModuleList(nn.Linear(channels, token_dim) for channels in level_channels)
         levels = len(level_channels)
+        # Channel l carries the map for a token of level l; a global token has it in all channels. Kept on the model's
+        # device: made in each pass, it would be a copy from the host, which no CUDA graph can hold.
+        self.register_buffer("channels", torch.cat((torch.eye(levels), torch.ones(1, levels))), persistent=False)
         self.geometry_encoder = nn.Sequential(
             nn.Conv2d(levels, token_dim // 4, 3, stride=2),
             nn.BatchNorm2d(token_dim // 4),
@@ -47,9 +50,7 @@ class RLA(nn.Module):
 
     def _positions(self, maps: Tensor) -> Tensor:
         """Maps [B, R, h, w] -> embeddings [B, (L + 1) R, T]; where a region lies and at which level."""
-        levels = len(self.feature_maps)
-        # Channel l carries the map for a token of level l; a global token has it in all channels.
-        channels = torch.cat((torch.eye(levels), torch.ones(1, levels))).to(maps)
+        channels = cast(Tensor, self.channels).to(maps.dtype)
         planes = maps.detach()[:, None, :, None] * channels[None, :, None, :, None, None]
         encoded: Tensor = self.geometry_encoder(planes.flatten(0, 2)).mean((2, 3))
         return encoded.view(maps.shape[0], -1, encoded.shape[1])

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from engine.encoders.torch_encoder import TorchEncoder, float32_convolutions
+from kernels.gpu.availability import why_no_launcher
 from mlrm.errors import ConfigError
 from mlrm.features import Features
 
-BATCHES = (1, 8, 64)
+BATCHES = (1, 4, 8, 16, 64)
 """What is compiled, each when it is first needed: other batches are cut and filled up to these."""
+RECOMPILATIONS = 64
+"""PyTorch's own limit, 8, counts every model and batch of the process, and beyond it runs uncompiled without a word."""
 _WARM_UP = 3
 
 
@@ -31,16 +34,23 @@ class CompiledEncoder(TorchEncoder):
         require_compiler(device)
         super().__init__(checkpoint, device)
         self._compiled: Any = torch.compile(self._model, dynamic=False)
+        self._shared = self._model.config.shared_networks
         self._graphs: dict[tuple[int, str], _Captured] = {}
         self._one_at_a_time = threading.Lock()  # graphs have one input each, and compiling takes no second thread
 
     def encode(self, images: Tensor, domain: Literal["sketch", "photo"]) -> Features:
         """See `Encoder.encode`."""
+        domain = "photo" if self._shared else domain  # the same network: compiled and captured once
         parts = []
         for part in torch.split(images, BATCHES[-1]):
             batch = next(size for size in BATCHES if size >= len(part))
             filled = torch.cat([part, part[:1].expand(batch - len(part), -1, -1, -1)])
-            with self._one_at_a_time, torch.inference_mode(), float32_convolutions(self._device):
+            with (
+                self._one_at_a_time,
+                torch.inference_mode(),
+                float32_convolutions(self._device),
+                torch._dynamo.config.patch(recompile_limit=RECOMPILATIONS),
+            ):
                 parts.append(self._run(filled, domain).to("cpu")[: len(part)])
         return Features.cat(parts)
 
@@ -65,7 +75,12 @@ class _Captured:
                 model(self._images, domain)
         torch.cuda.current_stream(images.device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # On this device and stream: by default it is the current device's, where nothing of another one is captured.
+        # "thread_local": what other threads allocate meanwhile doesn't break it.
+        with (
+            torch.cuda.device(images.device),
+            torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"),
+        ):
             self._features = model(self._images, domain)
 
     def replay(self, images: Tensor) -> Features:
@@ -76,7 +91,9 @@ class _Captured:
 
 
 def require_compiler(device: torch.device) -> None:
-    """Raise `ConfigError` where `torch.compile` could not compile for a CPU; for a GPU, Triton brings its own."""
+    """Raise `ConfigError` where `torch.compile` finds no compiler: of C++ for a CPU; of C for a GPU, for Triton."""
+    if device.type == "cuda" and (missing := why_no_launcher()):
+        raise ConfigError(f"backend 'torch-compile' can't run on a GPU here: {missing}, or use backend 'torch'")
     if device.type == "cpu" and not any(map(shutil.which, [os.environ.get("CXX") or "g++", "clang++"])):
         raise ConfigError(
             "backend 'torch-compile' needs a C++ compiler on a CPU and found none: install g++, or use backend 'torch'"

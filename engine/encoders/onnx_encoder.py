@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,9 @@ import torch
 from engine.encoders.exported import INPUT, Array, ExportedEncoder, Graph
 from mlrm.errors import CheckpointError, ConfigError
 
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+"""Else a GPU would round the inputs of float32 products to 11 bits, and try every algorithm of every convolution for
+each batch size that comes."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -25,10 +30,12 @@ class OnnxEncoder(ExportedEncoder):
 
     def __init__(self, path: str | os.PathLike[str], device: torch.device, threads: int | None = None) -> None:
         self._provider = PROVIDERS[device.type]
-        # Without use_tf32=0 a GPU would round the inputs of float32 products to 11 bits.
-        self._provider_options = {"device_id": str(device.index or 0), "use_tf32": "0"} if device.type == "cuda" else {}
+        self._provider_options = {} if device.type == "cpu" else CUDA_OPTIONS | {"device_id": str(device.index or 0)}
         self._threads = threads
         require_available(self._provider)
+        if device.type == "cuda":
+            with contextlib.redirect_stdout(sys.stderr):
+                onnxruntime.preload_dlls()  # finds the libraries of "onnxruntime-gpu[cuda,cudnn]"; it prints
         super().__init__(Path(path))
 
     def open(self, path: Path) -> Graph:
@@ -38,7 +45,10 @@ class OnnxEncoder(ExportedEncoder):
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
         try:
-            session = onnxruntime.InferenceSession(path, options, [(self._provider, self._provider_options)])
+            # Without fallback: ONNX Runtime's own prints to stdout, and then runs on the CPU.
+            session = onnxruntime.InferenceSession(
+                path, options, [(self._provider, self._provider_options)], enable_fallback=0
+            )
         except Exception as error:  # its exceptions have no common base of their own
             raise CheckpointError(
                 f"{path.name} can't be run by ONNX Runtime {onnxruntime.__version__}: {error}"

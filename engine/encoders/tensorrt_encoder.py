@@ -73,6 +73,11 @@ class _Engine:
                 )
             self._engine = engine
             self._context = engine.create_execution_context()
+            if self._context is None:
+                raise ConfigError(
+                    f"{sidecar.engine.name}: there isn't enough free memory on {device} for batches of up to "
+                    f"{self._most}; free some, or build it again with a smaller --max-batch"
+                )
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         self._outputs = [name for name in names if engine.get_tensor_mode(name) == library.TensorIOMode.OUTPUT]
         self._one_at_a_time = threading.Lock()  # a context runs one call at a time

@@ -54,9 +54,10 @@ class Service:
         return found
 
     async def start(self) -> None:
-        """Search once alone and once in a full batch, so that no caller waits for code to be compiled; then begin."""
+        """Search batches of 1, 2, 4 ... and a full one, so that no caller waits for code to be compiled; then begin."""
         blank = Search(Image.new("RGB", (MIN_SIDE, MIN_SIDE), "white"), Options(top_k=1))
-        for size in {1, self.limits.batch}:
+        sizes = {2**power for power in range(self.limits.batch.bit_length())} | {self.limits.batch}
+        for size in sorted(sizes):
             for answer in await self.thread(run_batch, self.retriever, [blank] * size, lambda stage, seconds: None):
                 if isinstance(answer, Exception):
                     raise answer

@@ -10,6 +10,7 @@ from engine.encoders import compiled_encoder
 from engine.encoders.compiled_encoder import BATCHES, CompiledEncoder, require_compiler
 from engine.encoders.torch_encoder import TorchEncoder
 from engine.errors import ConfigError
+from kernels.gpu import availability
 
 CPU = torch.device("cpu")
 
@@ -44,9 +45,20 @@ def test_batches_are_cut_and_filled_up(checkpoint: Path, batches: list[int], cou
 
 def test_without_a_compiler_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled_encoder.shutil, "which", lambda name: None)
+    monkeypatch.delenv("CC", raising=False)
     with pytest.raises(ConfigError, match="found none: install g\\+\\+, or use backend 'torch'"):
         require_compiler(CPU)
-    require_compiler(torch.device("cuda"))  # Triton brings its own
+    with pytest.raises(ConfigError, match=r"no C compiler .*; apt install gcc, or use backend 'torch'"):
+        require_compiler(torch.device("cuda"))
+    monkeypatch.setenv("CC", "gcc")
+    require_compiler(torch.device("cuda"))
+
+
+def test_without_pythons_header_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CC", "gcc")
+    monkeypatch.setattr(availability.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
+    with pytest.raises(ConfigError, match=r"no Python\.h .*; apt install python3-dev, or use backend 'torch'"):
+        require_compiler(torch.device("cuda"))
 
 
 def test_really_compiled_it_computes_the_same(checkpoint: Path, pytestconfig: pytest.Config) -> None:

@@ -55,6 +55,28 @@ def test_where_every_photo_lives_there_is_no_mask(data: Data) -> None:
     assert block.live is None
 
 
+def test_rows_move_again_only_where_some_are_new(data: Data) -> None:
+    """A removed photo leaves the rows on the device as they are; of new segments all are laid out anew."""
+    found = ExactSearch(CPU)
+
+    def on_device(snapshot: GallerySnapshot) -> GalleryBlock:
+        found._blocks = found._on_device(snapshot.segments)
+        found._segments = snapshot.segments
+        return found._blocks["all"]
+
+    whole = snapshot_of(data, SIZES)
+    first = on_device(whole)
+    fewer = on_device(snapshot_of(data, SIZES, DEAD))
+    other = on_device(GallerySnapshot(2, whole.segments[:-1]))
+    places = [[level.data_ptr() for level in block.levels] for block in (first, fewer, other)]
+    assert places[0] == places[1]
+    assert not set(places[0]) & set(places[2])
+    assert fewer.live is not None
+    assert fewer.live.logical_not().nonzero()[:, 0].tolist() == sorted(DEAD)
+    assert len(other) == sum(SIZES[:-1])
+    assert found._on_device(()) == {}
+
+
 def test_no_segments_make_no_block() -> None:
     assert exact._moved([], CPU) == {}
 
