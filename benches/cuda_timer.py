@@ -1,5 +1,7 @@
 """Time on a GPU: by CUDA events, with a cold L2 cache."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -17,16 +19,13 @@ class CudaTimer:
         self._device = device
         self._begin: torch.cuda.Event | None = None
         self._elapsed = 0.0
-        self._flushed: Tensor | None = None
 
     def read(self) -> float:
         """Seconds of all rounds so far."""
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         stream = torch.cuda.current_stream(self._device)
         if self._begin is None:
-            if self._flushed is None:
-                self._flushed = torch.empty(FLUSHED_BYTES, dtype=torch.uint8, device=self._device)
-            self._flushed.zero_()
+            _flushed(self._device).zero_()
             event.record(stream)
             self._begin = event
         else:
@@ -35,3 +34,8 @@ class CudaTimer:
             self._elapsed += self._begin.elapsed_time(event) / 1e3
             self._begin = None
         return self._elapsed
+
+
+@cache
+def _flushed(device: torch.device) -> Tensor:
+    return torch.empty(FLUSHED_BYTES, dtype=torch.uint8, device=device)

@@ -20,12 +20,24 @@ from benches.names import OURS, TUNED
 from benches.report import RESULTS
 from benches.searches import searches
 from kernels.dispatch import ImplementationError, pick_for
+from kernels.gpu.tiles import tuned_path
 from mlrm.cli import errors_shown, run, say
 from mlrm.errors import ConfigError
 
 EXAMPLE = "Example: python -m benches.gpu --sweep     (without a GPU, --dry-run lists the steps)"
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "runs" / "gpu"
+
+
+REST = (
+    "tests/benches/test_cuda_timer.py",
+    "tests/benches/test_providers.py",
+    "tests/engine/test_certified_on_a_gpu.py",
+    "tests/engine/test_compiled_encoder.py",
+    "tests/engine/test_torch_encoder.py",
+    "tests/export/test_engine_loading.py",
+)
+"""By name: others import what a machine with a GPU need not have, a browser for one."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ def steps(work: Path, sweep: bool) -> tuple[Step, ...]:
             for trunk, photos in _galleries(sweep)
             for name, which in (("ours", ours), ("tuned-torch", tuned), ("others", f"not {ours} and not {tuned}"))
         ),
-        Step("rest", "what else has tests for a GPU", (*checks, "tests", "--ignore=tests/kernels")),
+        Step("rest", "what else has tests for a GPU", (*checks, *REST)),
     )
 
 
@@ -88,14 +100,18 @@ def require_gpu() -> None:
         raise ConfigError(str(error)) from error
 
 
-def run_steps(planned: Sequence[Step], work: Path, out: Path) -> None:
+def run_steps(planned: Sequence[Step], work: Path, out: Path, only: Sequence[str] | None = None) -> None:
     """Run the steps that `work` doesn't know as done, one after the other; the page goes to `out`.
+
+    only: names of the steps to run; default all.
 
     Raises `ConfigError` naming what failed: a vital step at once, others after the last.
     """
     work.mkdir(parents=True, exist_ok=True)
     failed = []
     for number, step in enumerate(planned, 1):
+        if only and step.name not in only:
+            continue
         if _done(work, step).exists():
             say(f"step {number} of {len(planned)}, {step.text}: done before")
             continue
@@ -150,6 +166,7 @@ def main(
         Path, typer.Option(help="Folder for what is done; delete it to begin anew.", file_okay=False)
     ] = WORK,
     sweep: Annotated[bool, typer.Option("--sweep", help="Measure every declared size: an hour or more.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="The steps of this name alone; repeat.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the steps and run none.")] = False,
 ) -> None:
     """Check, tune and measure on this machine's GPU; write the results and the tuned configurations.
@@ -158,12 +175,16 @@ def main(
     """
     work, out = work.absolute(), out.absolute()
     planned = steps(work, sweep)
+    if only and (unknown := sorted(set(only).difference(step.name for step in planned))):
+        raise ConfigError(f"no steps {unknown}; known are {[step.name for step in planned]}")
     if dry_run:
         for number, step in enumerate(planned, 1):
             say(f"step {number}{', done before' if _done(work, step).exists() else ''}, {step}")
         return
     require_gpu()
-    run_steps(planned, work, out)
+    if not tuned_path(torch.cuda.get_device_name()).exists():  # the file may be gone where `work` was kept
+        (work / "tuned.done").unlink(missing_ok=True)
+    run_steps(planned, work, out, only)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,10 @@ def heaviest(features: RegionFeatures) -> tuple[float, float]:
 def _heaviest(features: RegionFeatures) -> tuple[float, float]:
     if not features.region_weights.shape[0]:
         return 0.0, 0.0
-    return float(features.region_weights.max()), float(features.level_weights.max())
+    # Both at once: on a GPU each is a wait.
+    maxima = torch.stack((features.region_weights.max().double(), features.level_weights.max().double()))
+    region, level = maxima.tolist()
+    return region, level
 
 
 def slack_of_differences(query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> tuple[float, float]:

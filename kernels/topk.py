@@ -56,14 +56,14 @@ def nearest(
     if not queries or not total:
         return [_nothing(device)] * queries
     chosen = pick(impl, query, blocks)
-    found, open_, count = [_nothing(device)] * queries, torch.arange(queries, device=device), k + spare(k)
-    while len(open_):
-        part = GalleryBlock.of(query if len(open_) == queries else _rows(query, open_))
+    found, open_, count = [_nothing(device)] * queries, list(range(queries)), k + spare(k)
+    while open_:
+        part = GalleryBlock.of(query if len(open_) == queries else _rows(query, torch.tensor(open_, device=device)))
         settled = _attempt(chosen, part, blocks, k, min(count, total), region_weight_power)
-        for number, one in zip(open_.tolist(), settled, strict=True):
+        for number, one in zip(open_, settled, strict=True):
             if one is not None:
                 found[number] = one
-        open_ = open_[torch.tensor([one is None for one in settled], device=device)]
+        open_ = [number for number, one in zip(open_, settled, strict=True) if one is None]
         count *= MORE
     return found
 
@@ -80,8 +80,9 @@ def _attempt(
     distance, rows = _ranked(_rescored(chosen, query, blocks, lower, rows, k, power), rows)
     limit = distance[:, min(k, distance.shape[1]) - 1]
     everything = rows.shape[1] == sum(block.live_count for block in blocks)
-    settled = [True] * len(rows) if everything else (lower[:, -1].double() > limit).tolist()
-    kept = (distance <= limit[:, None]).sum(1).tolist()
+    enough = torch.ones_like(limit, dtype=torch.bool) if everything else lower[:, -1].double() > limit
+    # Both at once: on a GPU each is a wait.
+    kept, settled = torch.stack(((distance <= limit[:, None]).sum(1), enough)).tolist()
     # All queries at once: slicing one by one takes a thousand of them 5 ms. Only ties differ in length.
     most = max(kept)
     found = zip(rows[:, :most].unbind(), distance[:, :most].unbind(), kept, settled, strict=True)

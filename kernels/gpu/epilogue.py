@@ -43,7 +43,7 @@ def emit(
         b_live = tl.load(sink.live + o_g, mask=o_g < stop, other=0)
         m_near = m_pair & (b_result < b_limit[None, :]) & (b_live != 0)[:, None]
         p_count = tl.broadcast_to(sink.counts + o_q[None, :], m_near.shape)
-        b_place = tl.atomic_add(p_count, 1, mask=m_near)
+        b_place = tl.atomic_add(p_count, 1, mask=m_near, sem="relaxed")  # the lists are read after the kernel
         b_key = (b_result.to(tl.int32, bitcast=True).to(tl.int64) << 32) | o_g[:, None]
         tl.store(sink.keys + o_q[None, :] * sink.capacity + b_place, b_key, mask=m_near & (b_place < sink.capacity))
     else:

@@ -166,7 +166,9 @@ def screen_kernel(
     if APPEND:
         b_limit = tl.load(found.limits + o_q, mask=o_q < queries, other=0.0)
         m_kept = m_pair & m_live & (b_bound <= b_limit[None, :])
-        b_place = tl.atomic_add(tl.broadcast_to(found.counts + o_q[None, :], m_kept.shape), 1, mask=m_kept)
+        b_place = tl.atomic_add(
+            tl.broadcast_to(found.counts + o_q[None, :], m_kept.shape), 1, mask=m_kept, sem="relaxed"
+        )  # the lists are read after the kernel
         m_kept &= b_place < found.capacity
     else:
         b_bound, b_guess = tl.where(m_live, b_bound, float("inf")), tl.where(m_live, b_guess, float("inf"))

@@ -50,6 +50,28 @@ def test_a_dry_run_lists_every_step_and_runs_none(
     assert listed.count("done before") == 1
 
 
+def test_a_step_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(monkeypatch, "--only", "tuned", "--only", "speed") == 1
+    assert "no steps ['speed']; known are ['correct', 'tuned', " in capsys.readouterr().err
+
+
+def test_steps_run_one_at_a_time_by_their_names(tmp_path: Path) -> None:
+    planned = [gpu.Step(name, name, ("-c", f"open({str(tmp_path / name)!r}, 'w')")) for name in ("one", "two", "three")]
+    gpu.run_steps(planned, tmp_path / "work", tmp_path, ["two"])
+    assert [(tmp_path / step.name).exists() for step in planned] == [False, True, False]
+
+
+def test_every_test_for_a_gpu_is_in_a_step() -> None:
+    """The files that hold such tests, beside those of tests/kernels, are the last step's."""
+    root = Path(gpu.__file__).parents[1]
+    marked = {
+        file.relative_to(root).as_posix()
+        for file in (root / "tests").rglob("test_*.py")
+        if "mark.gpu" in file.read_text() and "kernels" not in file.parts
+    }
+    assert marked - {"tests/benches/test_gpu_command.py"} == set(gpu.REST)
+
+
 def test_every_declared_search_is_measured_once() -> None:
     """By pytest's own reading of the steps' expressions; and first ours, on the published model's features."""
     names = [f"{search}-{provider.name}" for search in searches("cuda", True) for provider in PROVIDERS]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,10 @@ from kernels.gpu.nearest import NOTHING, bounds_of, keys_of, list_capacity
 CASES = [Path(__file__).with_name(f"test_gpu{name}.py") for name in ("", "_rescore", "_short", "_tuning")]
 
 
+@pytest.mark.skipif(
+    tuple(map(int, version("triton").split(".")[:2])) < (3, 9),
+    reason="Triton's interpreter before 3.9 reads through an atomic's pointers that are masked off, and crashes",
+)
 def test_the_cases_hold_under_tritons_interpreter() -> None:
     """In a process of its own: Triton decides when it is imported whether it interprets or compiles."""
     done = subprocess.run(

@@ -45,23 +45,23 @@ def tuned(path: Path, monkeypatch: pytest.MonkeyPatch, milliseconds: list[float 
 
 
 def test_the_fastest_tile_of_each_number_of_queries_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And up to how many queries differences are faster than the smallest product."""
+    """And up to how many queries differences are faster than the smallest product, its queries prepared."""
     path, lines = tmp_path / "tuned" / "a-device.json", list[str]()
     too_large = OutOfResources(300_000, 200_000, "shared memory")
-    tuned(path, monkeypatch, [2, 1, 3, 6, 5, 7, 3, 2, 9, too_large, 8, 9], lines)
+    tuned(path, monkeypatch, [2, 1, 3, 6, 2, 7, 5, 3, 2, 9, too_large, 8, 9, 8.5], lines)
     direct, product = TILES["direct"], TILES["product"]
     assert read_tuned(path) == {
         2: Tuning((direct[1], direct[2]), (product[1], product[2]), 4),
         4: Tuning((direct[1], direct[2]), (product[1], product[2]), 1),
     }
     assert json.loads(path.read_text())["device"] == "A Device"
-    assert len(lines) == 12
-    assert "shared memory" in lines[9]
+    assert len(lines) == 14
+    assert "shared memory" in lines[10]
 
 
 def test_what_was_found_is_kept_when_the_rest_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, lines = tmp_path / "a-device.json", list[str]()
     none = [OutOfResources(300_000, 200_000, "shared memory")] * 3
     with pytest.raises(RuntimeError, match=r"no product tile for torch.float32 fits A Device; add a smaller one"):
-        tuned(path, monkeypatch, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0, *none], lines)
+        tuned(path, monkeypatch, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, *none], lines)
     assert [*read_tuned(path)] == [2]
