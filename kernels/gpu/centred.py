@@ -40,7 +40,17 @@ def centred(query: RegionFeatures, block: GalleryBlock, multiple: int) -> Centre
         _level(own.double(), centre.double(), rows.dtype)
         for own, centre, rows in zip(side.levels, block.centre, block.levels, strict=True)
     ]
-    base, reach, error, factor, centre_norm = (torch.stack(column, -1) for column in list(zip(*parts, strict=True))[1:])
+    # All levels at once from here on: each operation is a launch, and they are small.
+    unit, norm, product, lost, own_norm = (torch.stack(column, -1) for column in list(zip(*parts, strict=True))[1:])
+    centre_norm, centre_norm_above, off, vanished = block.derived("gpu.of_levels", lambda: _of_levels(block))
+    squares = norm.square()
+    base = squares + 2 * product
+    # Slack for: the rounding of base + |b - mu|^2; float64; products below float32's normal range; |b - mu|^2 there.
+    base = base - 2.0**-22 * base.abs() - 2.0**-40 * (squares + 2 * norm * centre_norm)
+    base = base - vanished * unit - 2.0**-120
+    reach = norm * off + 2.0**-110
+    error = (lost + 2.0**-50 * (own_norm + centre_norm)) * (1 + 2.0**-40)
+    base, reach, error = _rounded_down(torch.stack((base, -reach, -error)))
     padding = -len(base) % multiple
 
     def lined_up(values: Tensor) -> Tensor:
@@ -51,35 +61,40 @@ def centred(query: RegionFeatures, block: GalleryBlock, multiple: int) -> Centre
         tuple(pad(part[0], (0, 0, 0, 0, 0, padding)) for part in parts),
         lined_up(side.region_weights),
         lined_up(side.level_weights),
-        lined_up(_rounded_down(base)),
-        lined_up(-_rounded_down(-reach)),
-        lined_up(-_rounded_down(-error)),
-        factor.float().contiguous(),
-        -_rounded_down(-centre_norm),
+        lined_up(base),
+        lined_up(-reach),
+        lined_up(-error),
+        (-2 * unit).float().contiguous(),
+        centre_norm_above,
     )
 
 
 def _level(own: Tensor, centre: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(x', base, reach, error, factor, centre norm) of one level, all but x' in float64.
+    """(x', unit, |unit x'|, unit x'.mu, |a - mu - unit x'|, |a|) of one level: all but x' in float64, unit [R].
 
     own: [Q, R, C], centre: [R, C], float64. float64's own errors are below 2^-40 of what they are errors of.
     """
-    channels, limit = own.shape[2], torch.finfo(dtype).max
+    limit = torch.finfo(dtype).max
     offset = own - centre
     exponent = torch.frexp(offset.abs().amax((0, 2))).exponent - 1
     unit = torch.ldexp(torch.ones_like(offset[0, :, 0]), exponent).clamp(SMALLEST_UNIT, LARGEST_UNIT)
     rounded = (offset / unit[..., None]).clamp(-limit, limit).to(dtype)
     kept = rounded.double() * unit[..., None]
+    return rounded, unit, kept.norm(dim=2), (kept * centre).sum(2), (kept - offset).norm(dim=2), own.norm(dim=2)
 
-    norm, centre_norm = kept.norm(dim=2), centre.norm(dim=1)
-    base = norm.square() + 2 * (kept * centre).sum(2)
-    # Slack for: the rounding of base + |b - mu|^2; float64; products below float32's normal range; |b - mu|^2 there.
-    base = base - 2.0**-22 * base.abs() - 2.0**-40 * (norm.square() + 2 * norm * centre_norm)
-    base = base - channels * 2.0**-121 * unit - 2.0**-120
-    reach = 2 * norm * dot_error(channels, dtype) * (1 + 2.0**-20) + 2.0**-110
-    error = (kept - offset).norm(dim=2) + 2.0**-50 * (own.norm(dim=2) + centre_norm)
+
+def _of_levels(block: GalleryBlock) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """|mu| [R, L] in float64, and in float32 not below it; [L], twice what a product of unit vectors may be off, and
+    what may vanish in one.
+    """
+    levels = [(level.shape[2], level.dtype) for level in block.levels]
+    off = [2 * dot_error(channels, dtype) * (1 + 2.0**-20) for channels, dtype in levels]
+    vanished = [channels * 2.0**-121 for channels, _ in levels]
+    rates = torch.tensor([off, vanished], dtype=torch.float64).to(block.device)
+    norm = torch.stack([centre.double().norm(dim=1) for centre in block.centre], -1)
     # The rest covers a |b - mu|^2 below float32's normal range.
-    return rounded, base, reach, error * (1 + 2.0**-40), -2 * unit, centre_norm * (1 + 2.0**-40) + 2.0**-60
+    above = -_rounded_down(-(norm * (1 + 2.0**-40) + 2.0**-60))
+    return norm, above, rates[0], rates[1]
 
 
 def _rounded_down(values: Tensor) -> Tensor:
