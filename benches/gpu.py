@@ -27,8 +27,6 @@ from mlrm.errors import ConfigError
 EXAMPLE = "Example: python -m benches.gpu --sweep     (without a GPU, --dry-run lists the steps)"
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "runs" / "gpu"
-
-
 REST = (
     "tests/benches/test_cuda_timer.py",
     "tests/benches/test_providers.py",
@@ -103,9 +101,8 @@ def require_gpu() -> None:
 def run_steps(planned: Sequence[Step], work: Path, out: Path, only: Sequence[str] | None = None) -> None:
     """Run the steps that `work` doesn't know as done, one after the other; the page goes to `out`.
 
-    only: names of the steps to run; default all.
-
-    Raises `ConfigError` naming what failed: a vital step at once, others after the last.
+    only: names of the steps to run; default all. Raises `ConfigError` naming what failed: a vital step at once,
+    others after the last.
     """
     work.mkdir(parents=True, exist_ok=True)
     failed = []

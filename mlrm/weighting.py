@@ -1,6 +1,6 @@
 """RLA, region and level attention: region features and maps -> weights (spec section 4)."""
 
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ class RLA(nn.Module):
 
     `attention_over="batch"` reproduces the released program, whose attention runs over the images of the batch.
     """
+
+    channels: Tensor
 
     def __init__(
         self,
@@ -50,7 +52,7 @@ class RLA(nn.Module):
 
     def _positions(self, maps: Tensor) -> Tensor:
         """Maps [B, R, h, w] -> embeddings [B, (L + 1) R, T]; where a region lies and at which level."""
-        channels = cast(Tensor, self.channels).to(maps.dtype)
+        channels = self.channels.to(maps.dtype)
         planes = maps.detach()[:, None, :, None] * channels[None, :, None, :, None, None]
         encoded: Tensor = self.geometry_encoder(planes.flatten(0, 2)).mean((2, 3))
         return encoded.view(maps.shape[0], -1, encoded.shape[1])

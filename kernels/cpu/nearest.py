@@ -21,10 +21,12 @@ from kernels.reference import FeatureTensors, RegionFeatures
 GROUP = 4
 """From so many queries on they are a group, and share what they read."""
 PAYS = 64
-"""After this many queries in groups, or half as many that came alone, the rows are packed as codes. That takes as long
-as they save: 10 us a row of 10,368 values where memory is at hand, 30 where the system has yet to find it."""
+"""After this many queries in groups, or half as many that came alone, the rows are packed as codes, which takes about
+as long as codes would have saved them: see `packed`."""
 ALONE = 2
 """A query that comes alone counts so many times: it reads all rows for itself."""
+SERVED = "cpu.served"
+"""Where a block's cache keeps what was counted."""
 SPARSE = 4
 """Where more than one row in this many is wanted, 8 bits leave too many rows in doubt, and float32 differences are
 taken of all."""
@@ -99,6 +101,6 @@ def _worth_packing(block: GalleryBlock, queries: int) -> bool:
     """Whether to screen codes: they are there, or enough queries came to pay for them, and they fit."""
     if is_packed(block):
         return True
-    served = block.cache.get("cpu.served", 0) + queries * (ALONE if queries < GROUP else 1)
-    block.cache["cpu.served"] = served
+    served = block.cache.get(SERVED, 0) + queries * (ALONE if queries < GROUP else 1)
+    block.cache[SERVED] = served
     return bool(served >= PAYS) and affordable(block)

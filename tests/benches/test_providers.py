@@ -11,8 +11,11 @@ from benches.names import OURS, TUNED
 from benches.oracle import oracle
 from benches.providers import PROVIDERS, Agreement, Provider
 from benches.providers.base import Searcher
+from benches.providers.ours import Kernels
 from benches.providers.tuned_torch import MULTIPLY
 from benches.searches import Search, searches
+from kernels.cpu.nearest import PAYS
+from kernels.cpu.packed import is_packed
 from kernels.reference import canonical_distance
 
 CPU = torch.device("cpu")
@@ -64,6 +67,14 @@ def test_provider_agrees_with_the_oracle(provider: Provider, device: str, sides:
                 assert found.min() >= 0
     finally:
         searcher.close()
+
+
+def test_a_sketch_alone_is_measured_without_codes_however_many_rounds(sides: tuple[Rows, Rows]) -> None:
+    query, gallery = sides
+    searcher = Kernels(gallery, "cpu")
+    for _ in range(PAYS):
+        searcher.search(query[:1], TOP_K)
+    assert not is_packed(searcher._block)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -124,7 +124,7 @@ def test_both_products_are_exact_so_their_bounds_are_equal(queries: int, channel
     assert torch.allclose(screened(query, block, 1), screened_by_amx(query, block, 1), rtol=1e-5)
 
 
-def with_equal_residuals(channels: int) -> Tensor:
+def with_fitting_codes(channels: int) -> Tensor:
     """Float32 [1, channels] whose codes fit to the last bit, so that nothing but rounding is left of a residual."""
     return 127.0 * torch.randn(channels, generator=torch.Generator().manual_seed(0)).sign()[None]
 
@@ -136,7 +136,7 @@ def with_equal_residuals(channels: int) -> Tensor:
 def test_the_error_of_codes_covers_what_they_lose(values: str, channels: int, scale: float, centre: float) -> None:
     """|x|^2, |x| and the error against float64, in float32's roundoff u: 133 u, 67 u, and between 0 and 2^-14 above."""
     drawn = torch.randn(3, channels, generator=torch.Generator().manual_seed(channels))
-    rows = {"drawn": drawn, "fitting": with_equal_residuals(channels), "one large": drawn}[values] * scale
+    rows = {"drawn": drawn, "fitting": with_fitting_codes(channels), "one large": drawn}[values] * scale
     if values == "one large":
         rows[:, 0] = 100 * scale
     centres = np.full((1, channels), np.float32(centre * scale))

@@ -206,7 +206,7 @@ def test_trunks_refuse_each_others_weights() -> None:
         lite2().load_pretrained(lite().state_dict())
 
 
-# EfficientNet-Lite's sizes, by its authors' rules (Tan & Le, section 3.3: width 1.1, depth 1.2), and its padding
+# EfficientNet-Lite's sizes, those of the published weight files, and its padding
 
 
 def test_the_larger_light_trunk_is_as_wide_and_deep_as_published() -> None:
