@@ -11,8 +11,8 @@ from typing import Any
 import onnx
 
 from engine.encoders.exported import ExportMetadata
-from engine.encoders.parity_file import read_report
-from export.images import Progress
+from engine.encoders.parity_file import file_hash, read_report
+from export.images import Progress, pairs_name
 from export.onnx_file import (
     OnnxOptions,
     check,
@@ -60,22 +60,30 @@ def prepare_onnx(
     model = load_model(checkpoint, options.image_size)
     files = [file_for(out, domain) for domain in domains(model)]
     wanted = [describe(model, domain, options) for domain in domains(model)]
-    if not rebuild and all(_is_ready(file, one, parity) for file, one in zip(files, wanted, strict=True)):
+    images = pairs_name(options.data, "test", options.pairs) if parity else None
+    if not rebuild and all(_is_ready(file, one, images) for file, one in zip(files, wanted, strict=True)):
         return files, None
     write_onnx(model, out, options, progress)
     return files, check(model, files, options, progress) if parity else None
 
 
-def _is_ready(file: Path, wanted: ExportMetadata, parity: bool) -> bool:
+def _is_ready(file: Path, wanted: ExportMetadata, images: str | None) -> bool:
+    """Whether the file is the wanted one and, if that is asked, ranked right on the images of that name."""
     try:
-        return read_metadata(file) == wanted and (not parity or bool(read_parity(file)["passed"]))
-    except (CheckpointError, KeyError):
+        if read_metadata(file) != wanted:
+            return False
+    except CheckpointError:
         return False
+    report = read_parity(file)
+    return images is None or (report.get("passed") is True and report.get("images") == images)
 
 
 def read_parity(file: Path) -> dict[str, Any]:
-    """The report beside an ONNX file, without single outputs and other backends; empty where there is none."""
-    return {name: value for name, value in read_report(file).items() if name not in ("outputs", "backends")}
+    """The report of this very ONNX file, without single outputs and other backends; empty where there is none."""
+    report = read_report(file)
+    if report.get("sha256") != file_hash(file):
+        return {}
+    return {name: value for name, value in report.items() if name not in ("outputs", "backends")}
 
 
 def build(

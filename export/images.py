@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +47,24 @@ def _drawn(split: Split, size: int, count: int, progress: Progress) -> ImagePair
         sketches.append(image_to_tensor(render_sketch(product, seed=0, size=size), size))
         photos.append(image_to_tensor(render_photo(product, size=size), size))
         progress("draw pairs", number + 1, count)
-    return ImagePairs(f"{count} drawn pairs ({split})", torch.stack(sketches), torch.stack(photos), list(range(count)))
+    return ImagePairs(pairs_name(None, split, count), torch.stack(sketches), torch.stack(photos), list(range(count)))
 
 
 def _read(data: Path, split: Split, size: int, count: int, progress: Progress) -> ImagePairs:
+    dataset, sketches, photos = _chosen(data, split, count)
+    images, errors = decode(
+        [*sketches, *photos],
+        lambda image: image_to_tensor(image, size),
+        lambda done, total: progress("decode", done, total),
+    )
+    refuse_corrupt(dataset, errors)
+    count = len(sketches)
+    name = pairs_name(data, split, count)
+    return ImagePairs(name, torch.stack(images[:count]), torch.stack(images[count:]), list(range(count)))
+
+
+def _chosen(data: Path, split: Split, count: int) -> tuple[str, list[Path], list[Path]]:
+    """The data set's name, and the sketches and photos that are taken."""
     dataset = read_pairs(data, split)
     sketch_of = {
         photo: sketch for sketch, photo in reversed(list(zip(dataset.sketches, dataset.photo_of, strict=True)))
@@ -58,10 +73,15 @@ def _read(data: Path, split: Split, size: int, count: int, progress: Progress) -
     # Spread over the whole: neighbours in a list are often of one category.
     count = min(count, len(drawn))
     chosen = [drawn[number * len(drawn) // count] for number in range(count)]
-    files = [*(sketch_of[photo] for photo in chosen), *(dataset.photos[photo] for photo in chosen)]
-    images, errors = decode(
-        files, lambda image: image_to_tensor(image, size), lambda done, total: progress("decode", done, total)
-    )
-    refuse_corrupt(dataset.name, errors)
-    name = f"{count} pairs of {dataset.name} ({split})"
-    return ImagePairs(name, torch.stack(images[:count]), torch.stack(images[count:]), list(range(count)))
+    return dataset.name, [sketch_of[photo] for photo in chosen], [dataset.photos[photo] for photo in chosen]
+
+
+def pairs_name(data: Path | None, split: Split, count: int) -> str:
+    """What `load_pairs` would take, without decoding it: equal names, equal images. Raises as it does."""
+    if data is None:
+        return f"{count} drawn pairs ({split})"
+    dataset, sketches, photos = _chosen(data, split, count)
+    content = hashlib.sha256()
+    for file in (*sketches, *photos):
+        content.update(hashlib.sha256(file.read_bytes()).digest())
+    return f"{len(sketches)} pairs of {dataset} ({split}, {content.hexdigest()[:12]})"

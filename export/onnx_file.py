@@ -14,11 +14,11 @@ import torch
 
 import mlrm
 from engine.encoders.backends import BACKENDS, ONNX
-from engine.encoders.exported import ExportMetadata, FileDomain
+from engine.encoders.exported import ExportMetadata, FileDomain, half
 from engine.encoders.parity_file import file_hash, report_path
 from export.errors import ExportError, ParityError
 from export.graph import build_graph
-from export.images import Progress, load_pairs
+from export.images import Progress, load_pairs, pairs_name
 from export.parity import ORIGINAL_BATCH, Parity, both_sides, compare, looser, original
 from export.precision import HALF, lower
 from mlrm.checkpoint import SHIPPED, load
@@ -80,14 +80,8 @@ class OnnxOptions:
 
     @property
     def calibration(self) -> str:
-        """The images that int8's ranges are found on; empty for other types."""
-        if self.dtype != "int8":
-            return ""
-        return (
-            f"{self.pairs} drawn pairs"
-            if self.data is None
-            else f"up to {self.pairs} pairs of {self.data.resolve().name}"
-        )
+        """The images that int8's ranges are found on; empty for other types. Raises as `load_pairs` does."""
+        return pairs_name(self.data, "train", self.pairs) if self.dtype == "int8" else ""
 
 
 def load_model(checkpoint: Path | None, image_size: int | None) -> MLRM:
@@ -112,8 +106,8 @@ def domains(model: MLRM) -> tuple[FileDomain, ...]:
 
 
 def file_for(out: Path, domain: FileDomain) -> Path:
-    """The file of a domain: `m.onnx` itself, `m.sketch.onnx` or `m.photo.onnx`."""
-    return out if domain == "both" else out.with_name(f"{out.stem}.{domain}{out.suffix}")
+    """The file of a domain: `m.onnx` itself, or `m.sketch.onnx` or `m.photo.onnx`, also where `out` is one of them."""
+    return out if domain == "both" else half(out, domain)
 
 
 def describe(model: MLRM, domain: FileDomain, options: OnnxOptions) -> ExportMetadata:

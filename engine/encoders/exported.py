@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
@@ -78,6 +78,24 @@ class ExportMetadata:
             ) from error
 
 
+def half(path: Path, domain: FileDomain) -> Path:
+    """The file of one network of a model with two: `m.sketch.onnx` for `m.onnx` or `m.photo.onnx`."""
+    name = path.stem.removesuffix(".sketch").removesuffix(".photo")
+    return path.with_name(f"{name}.{domain}{path.suffix}")
+
+
+def halves(path: Path) -> list[Path]:
+    """The file itself or, by its name, both of a model with two networks."""
+    return [half(path, "sketch"), half(path, "photo")] if path.stem.endswith((".sketch", ".photo")) else [path]
+
+
+def _network(metadata: ExportMetadata) -> str:
+    return (
+        f"the {metadata.domain} network of model {metadata.fingerprint}, {metadata.dtype} for {metadata.input_dtype} "
+        "images"
+    )
+
+
 class Graph(Protocol):
     """One exported file, opened by a runtime. Safe from any thread."""
 
@@ -106,12 +124,11 @@ class ExportedEncoder(ABC):
         self._graphs = {self.metadata.domain: graph}
         if self.metadata.domain != "both":
             other: FileDomain = "photo" if self.metadata.domain == "sketch" else "sketch"
-            sibling = path.with_name(path.name.replace(f".{self.metadata.domain}.", f".{other}."))
+            sibling = half(path, other)
             self._graphs[other], metadata = self._opened(sibling)
-            if (metadata.fingerprint, metadata.domain) != (self.metadata.fingerprint, other):
+            if (found := _network(metadata)) != (expected := _network(replace(self.metadata, domain=other))):
                 raise CheckpointError(
-                    f"{sibling.name} is the {metadata.domain} network of model {metadata.fingerprint}; expected the "
-                    f"{other} network of {self.metadata.fingerprint}, beside {path.name}: export both again"
+                    f"{sibling.name} is {found}; expected {expected}, beside {path.name}: export both again"
                 )
         self.fingerprint = self.metadata.fingerprint
         self.image_size = self.metadata.config.image_size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import torch
 
 from engine.encoders import Encoder
 from engine.encoders.backends import BACKENDS, CHECKPOINT, ENGINE, ONNX, Backend, Model, file_kind
+from engine.encoders.exported import halves
 from engine.encoders.parity_file import compared_backends, file_hash
 from engine.encoders.race import Race, race_key, remembered, run_race
-from mlrm.errors import CheckpointError, ConfigError
+from mlrm.errors import CheckpointError, ConfigError, MLRMError
 
 AUTO = "auto"
 
@@ -66,9 +69,11 @@ def _asked(name: str, model: Model) -> Backend:
 
 def _fastest(file: Path, device: torch.device) -> Opened:
     """The fastest backend of those whose parity passed."""
-    if not file.is_file():
-        raise CheckpointError(f"no model at {file}; expected a file that python -m export.to_onnx wrote")
-    verdicts = compared_backends(file)
+    files = halves(file)
+    if missing := [one for one in files if not one.is_file()]:
+        raise CheckpointError(f"no model at {missing[0]}; expected a file that python -m export.to_onnx wrote")
+    reports = [compared_backends(one) for one in files]
+    verdicts = {name: all(one.get(name) for one in reports) for name in reports[0]} if all(reports) else {}
     able = [
         one
         for one in BACKENDS.values()
@@ -76,15 +81,37 @@ def _fastest(file: Path, device: torch.device) -> Opened:
     ]
     if not able:
         raise ConfigError(_none_able(file, verdicts, device))
-    if len(able) == 1:
-        return Opened(able[0].opened(file, device), able[0].name, "the only one here that passed its parity check")
-    key = race_key(file_hash(file), {one.name: one.installed() or "" for one in able}, device)
+    key = race_key(" ".join(map(file_hash, files)), {one.name: one.installed() or "" for one in able}, device)
     race = remembered(key)
     if race is not None:
-        return Opened(BACKENDS[race.winner].opened(file, device), race.winner, _because(race, "remembered"))
-    encoders = {one.name: one.opened(file, device) for one in able}
+        with suppress(ConfigError, CheckpointError):  # it can't be opened any more: what else can runs again
+            return Opened(BACKENDS[race.winner].opened(file, device), race.winner, _because(race, "remembered"))
+    encoders, refused = _opened(able, file, device)
+    if len(encoders) == 1:
+        name = next(iter(encoders))
+        return Opened(encoders[name], name, f"the only one here that passed its parity check{_without(refused)}")
     race = run_race(key, encoders)
-    return Opened(encoders[race.winner], race.winner, _because(race, "measured now"))
+    return Opened(encoders[race.winner], race.winner, _because(race, "measured now") + _without(refused))
+
+
+def _opened(
+    able: Sequence[Backend], file: Path, device: torch.device
+) -> tuple[dict[str, Encoder], dict[str, MLRMError]]:
+    """The encoders that can be opened here and, of the others, why not; raises the first reason if none can."""
+    encoders: dict[str, Encoder] = {}
+    refused: dict[str, MLRMError] = {}
+    for one in able:
+        try:
+            encoders[one.name] = one.opened(file, device)
+        except (ConfigError, CheckpointError) as error:
+            refused[one.name] = error
+    if not encoders:
+        raise next(iter(refused.values()))
+    return encoders, refused
+
+
+def _without(refused: Mapping[str, Exception]) -> str:
+    return "".join(f"; without {name}: {error}" for name, error in refused.items())
 
 
 def _because(race: Race, when: str) -> str:
@@ -94,6 +121,7 @@ def _because(race: Race, when: str) -> str:
 
 def _none_able(file: Path, verdicts: dict[str, bool], device: torch.device) -> str:
     passed = [name for name, good in verdicts.items() if good]
+    elsewhere = [one for name in passed if (one := BACKENDS.get(name)) and one.installed()]
     names = ", ".join(one.name for one in BACKENDS.values() if one.takes == ONNX and device.type in one.devices)
     by_hand = f"or choose a backend yourself, which skips this check: {names}"
     if not verdicts:
@@ -103,6 +131,11 @@ def _none_able(file: Path, verdicts: dict[str, bool], device: torch.device) -> s
         )
     if not passed:
         return f"{file} failed its parity check with {', '.join(verdicts)}: export it with --dtype fp32, {by_hand}"
+    if elsewhere:
+        return (
+            f"{file} passed its parity check with {', '.join(passed)}, none of which runs on {device}: give device="
+            f"{elsewhere[0].devices[0]!r}, or export it with --dtype fp16 or fp32, {by_hand}"
+        )
     packages = " ".join(sorted({BACKENDS[name].package for name in passed if name in BACKENDS}))
     return (
         f"{file} passed its parity check with {', '.join(passed)}, none of which is installed and runs on {device}: "

@@ -106,6 +106,9 @@ def test_half_of_separate_networks_is_refused(separate: Exported, tmp_path: Path
     _with_properties(separate.files[1], tmp_path / "two.photo.onnx", fingerprint='"another"')
     with pytest.raises(CheckpointError, match=r"another.*expected the photo network"):
         OnnxEncoder(alone, CPU)
+    _with_properties(separate.files[1], tmp_path / "two.photo.onnx", input_dtype='"uint8"')
+    with pytest.raises(CheckpointError, match=r"for uint8 images; expected .* for float32 images"):
+        OnnxEncoder(alone, CPU)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from engine.cli import app
-from engine.encoders import backends, opening
+from engine.encoders import Encoder, backends, opening
 from engine.encoders.opening import open_encoder
 from engine.encoders.parity_file import compared_backends, file_hash, report_path
 from engine.encoders.race import Race, memory_file, race_key, remembered, run_race
@@ -97,6 +98,54 @@ def test_a_backend_that_failed_its_check_is_not_taken_however_fast(model: Path) 
     recall(model, {"onnx": 2.0, "openvino": 1.0})
     opened = open_encoder(model, CPU)
     assert (opened.name, opened.reason) == ("onnx", "the only one here that passed its parity check")
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Let backends fail as where the processor lacks a precision."""
+
+    def refused(model: object, device: torch.device) -> Encoder:
+        raise ConfigError("asked for bf16 and computes in f32")
+
+    for name in names:
+        monkeypatch.setitem(backends.BACKENDS, name, replace(backends.BACKENDS[name], open=refused))
+
+
+def test_a_backend_that_cannot_run_here_leaves_the_others_and_is_named(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged(model, onnx=True, openvino=True, openvino_bf16=True)
+    refuse(monkeypatch, "openvino-bf16")
+    opened = open_encoder(model, CPU)
+    assert opened.name in ("onnx", "openvino")
+    assert "measured now" in opened.reason
+    assert opened.reason.endswith("; without openvino-bf16: asked for bf16 and computes in f32")
+    refuse(monkeypatch, "openvino")
+    recall(model, {"onnx": 2.0, "openvino": 3.0, "openvino-bf16": 1.0})  # it could be opened when it won
+    opened = open_encoder(model, CPU)
+    assert (opened.name, opened.reason.partition(";")[0]) == ("onnx", "the only one here that passed its parity check")
+    refuse(monkeypatch, "onnx")
+    with pytest.raises(ConfigError, match="asked for bf16"):
+        open_encoder(model, CPU)
+
+
+def test_where_no_passed_backend_runs_on_the_device_the_device_is_to_blame(model: Path) -> None:
+    judged(model, openvino=True)
+    with pytest.raises(ConfigError, match=r"none of which runs on cuda: give device='cpu'") as error:
+        open_encoder(model, torch.device("cuda"))
+    assert "pip install" not in str(error.value)
+
+
+def test_of_two_networks_both_have_to_have_passed(separate: Exported, tmp_path: Path) -> None:
+    files = [Path(shutil.copy(file, tmp_path)) for file in separate.files]
+    for file in files:
+        passed = {"sha256": file_hash(file), "backends": {"onnx": {"passed": True}}}
+        report_path(file).write_text(json.dumps(passed))
+    for file in files:
+        assert open_encoder(file, CPU).name == "onnx"
+    report_path(files[0]).unlink()
+    for file in files:
+        with pytest.raises(ConfigError, match="no parity report"):
+            open_encoder(file, CPU)
 
 
 def test_a_backend_that_is_not_installed_is_not_taken(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,15 +12,17 @@ from typing import Any
 import onnx
 import pytest
 
+from engine.encoders.parity_file import file_hash, report_path
 from export import engine_file
 from export.errors import ExportError
 from export.gpu import Gpu, find_gpu
-from export.onnx_file import OnnxOptions, check, settle
+from export.onnx_file import OnnxOptions, check, describe, file_for, settle
 from export.precision import lower
 from export.sidecar import sidecar_path
 from export.to_trt import main
 from export.trt_builder import Profile, build_engine, driver_advice
 from export.trt_library import import_library, own_target, rtx_targets, supported_capabilities
+from mlrm.procedural import write_pairs
 from tests.export.conftest import Exported, no_progress
 
 CAPABILITIES = "8.6,12.0"
@@ -139,6 +142,50 @@ def test_a_checkpoint_is_exported_once(light: Exported, tmp_path: Path, monkeypa
     assert sidecar["onnx"] == "m.onnx"
     assert sidecar["parity_of_onnx"]["passed"]
     assert sidecar["parity_of_onnx"]["ranking"]["top10"] == 1.0
+
+
+def test_a_checkpoint_is_exported_again_for_other_images_or_without_a_report_of_this_file(
+    light: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WrittenError(Exception):
+        pass
+
+    def written(*arguments: object) -> None:
+        raise WrittenError
+
+    def prepare(**changes: object) -> None:
+        wanted = replace(options, **changes)  # type: ignore[arg-type]
+        engine_file.prepare_onnx(None, file, wanted, parity=True, rebuild=False, progress=no_progress)
+
+    file = Path(shutil.copy(light.file, tmp_path / "m.onnx"))
+    options = OnnxOptions(pairs=3, max_batch=4)
+    settle(check(light.model, [file], options, no_progress), [file])
+    monkeypatch.setattr(engine_file, "write_onnx", written)
+    prepare()
+    write_pairs(tmp_path / "pairs" / "test", 3, seed=0)
+    for changes in ({"pairs": 2}, {"data": tmp_path / "pairs"}, {"max_batch": 5}):
+        with pytest.raises(WrittenError):
+            prepare(**changes)
+    report = report_path(file).read_text()
+    report_path(file).write_text(report.replace(file_hash(file), "0" * 64))
+    with pytest.raises(WrittenError):
+        prepare()
+
+
+def test_ranges_of_other_images_are_another_file(light: Exported, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        write_pairs(tmp_path / name / "pairs" / "train", 3, seed=seed)
+    options = [OnnxOptions("int8", data=tmp_path / name / "pairs") for name in ("a", "b")]
+    one, other = (describe(light.model, "both", each) for each in options)
+    assert one != other
+    assert replace(one, calibration=other.calibration) == other
+
+
+def test_the_file_of_a_network_is_found_from_either() -> None:
+    for out in ("m.engine", "m.sketch.engine", "m.photo.engine"):
+        assert file_for(Path(out), "sketch") == Path("m.sketch.engine")
+        assert file_for(Path(out), "photo") == Path("m.photo.engine")
+        assert file_for(Path(out), "both") == Path(out)
 
 
 @pytest.mark.usefixtures("rtx")
