@@ -38,12 +38,13 @@ from benches.certified import TOP_K, real_features
 from benches.drawn_like import Statistics
 from benches.providers.codes import fitted
 from engine.certified import Answer, CertifiedSearch
+from engine.drift import Drift
 from engine.errors import ConfigError
 from engine.exact import ExactSearch
 from engine.features import Array, FeatureBlock, FeatureShapes
 from engine.gallery import Gallery
-from engine.optimize import planned
 from engine.plan import Measured, Plan, write_plan
+from engine.planning import planned
 from engine.short_codes import ShortCodeFiles
 from kernels.short.codes import TILE_PHOTOS, ShortCodes, encode
 from mlrm.cli import errors_shown, run, say
@@ -104,7 +105,7 @@ def code(path: Path, pool: Rows, coordinates: int | None) -> None:
     say(f"codes of {len(pool)} photos: {perf_counter() - begin:.0f} s")
     for segment, chosen in zip(snapshot.segments, choices(len(pool), len(snapshot), basis.regions), strict=True):
         files.write(segment.name, mixed_codes(parts, chosen))
-    write_plan(path, plan)
+    write_plan(path, plan, Drift())
     files.keep({segment.name for segment in snapshot.segments}, basis.name)
 
 

@@ -51,7 +51,8 @@ def optimize_gallery(
 ) -> None:
     """Make short codes, so that exact searches read a tenth of the bytes or less; measure first what pays."""
     from engine.gallery import Gallery
-    from engine.optimize import TRIED_BY, optimize
+    from engine.optimize import optimize
+    from engine.planning import TRIED_BY
     from engine.retriever import Retriever
     from mlrm.images import find_images
 

@@ -1,6 +1,7 @@
 """The plan of a gallery's searches: which short codes, and what was measured when they were chosen. No torch here.
 
-It is an entry of the catalogue's table `meta`, as JSON, written by a commit of its own.
+Entries of the catalogue's table `meta`, written in one commit: the plan, as JSON; the sketches it was tried by; what
+was counted of the photos that came later.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engine.catalogue import Catalogue
+from engine.drift import Drift
 from engine.schema import CATALOGUE, next_generation
 
-KEY = "short_codes"
+PLAN, SKETCHES, DRIFT = "short_codes", "short_codes_sketches", "short_codes_drift"
 """In `meta`."""
 RANDOM_COST = 4.0
 """A byte of a survivor's features against one of the codes: measured, 100,000 photos on two cores. Rows are read one by
@@ -110,16 +112,39 @@ def _log_ratio(one: float, other: float) -> float:
 
 def read_plan(gallery: Path) -> Plan | None:
     """The gallery's plan; None where it has none, or one of another release."""
-    with Catalogue(gallery / CATALOGUE).transaction() as connection:
-        found = connection.execute("SELECT value FROM meta WHERE key = ?", (KEY,)).fetchone()
+    found = _read(gallery, PLAN)
     try:
-        return None if found is None else Plan.from_json(found[0])
+        return None if found is None else Plan.from_json(found)
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def write_plan(gallery: Path, plan: Plan) -> None:
-    """Replace the gallery's plan, in one commit. The caller holds the gallery's lock."""
+def read_sketches(gallery: Path) -> str | None:
+    """The sketches that a plan was last tried by (`engine.tried_sketches`); None where there were none."""
+    return _read(gallery, SKETCHES)
+
+
+def read_drift(gallery: Path) -> Drift:
+    """What was counted of the photos that came after the plan."""
+    found = _read(gallery, DRIFT)
+    try:
+        return Drift() if found is None else Drift.from_json(found)
+    except (TypeError, ValueError):
+        return Drift()
+
+
+def write_plan(gallery: Path, plan: Plan, drift: Drift, sketches: str | None = None) -> None:
+    """Replace the gallery's plan and what was counted, in one commit. The caller holds the gallery's lock.
+
+    sketches: in place of those there; None leaves these.
+    """
+    entries = {PLAN: plan.to_json(), DRIFT: drift.to_json()} | ({} if sketches is None else {SKETCHES: sketches})
     with Catalogue(gallery / CATALOGUE).transaction("IMMEDIATE") as connection:
-        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (KEY, plan.to_json()))
+        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", entries.items())
         next_generation(connection)
+
+
+def _read(gallery: Path, key: str) -> str | None:
+    with Catalogue(gallery / CATALOGUE).transaction() as connection:
+        found = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if found is None else str(found[0])

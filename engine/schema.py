@@ -14,6 +14,7 @@ Entries of `meta` that a gallery may lack, so that format 1 needs no migration f
     quarantined   JSON list: names of segments found damaged; readers leave them out
     dropped_rows  how many rows compaction has dropped: with those still there, all that ever were
     short_codes   JSON: which short codes searches use, and what was measured when they were chosen (engine/plan.py)
+    short_codes_sketches, short_codes_drift: what these were tried by, and how photos added later differ
 """
 
 from __future__ import annotations

@@ -2,16 +2,16 @@
 
 import sys
 
-from engine import optimize as module
-from engine import plan
+from engine import plan, planning
 from engine.gallery import Gallery
+from engine.optimize import optimize
 
-module.ALLOCATIONS = (384,)
+planning.ALLOCATIONS = (384,)
 plan.MUST_SAVE = 100.0  # of so few photos, codes would not pay
 gallery = Gallery.open(sys.argv[1])
 while True:
     for sample in (300, 600):  # another sample, another basis: other files each time
-        module.SAMPLE = sample
-        module.optimize(gallery)
+        planning.SAMPLE = sample
+        optimize(gallery)
         sys.stdout.write("made\n")
         sys.stdout.flush()

@@ -16,7 +16,8 @@ from engine.encoding import encode
 from engine.exact import ExactSearch
 from engine.features import FeatureBlock
 from engine.gallery import Gallery
-from engine.optimize import TRIED_BY, optimize
+from engine.optimize import optimize
+from engine.planning import TRIED_BY
 from kernels.blocks import GalleryBlock
 from kernels.reference import canonical_distance
 from kernels.topk import nearest

@@ -1,23 +1,37 @@
 """The choice of short codes: by measuring, kept in the catalogue, made anew when it is due."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from benches.cases import Rows
+from engine import drift, planning
 from engine import optimize as module
 from engine.cli import app
+from engine.drift import Drift, looseness
 from engine.gallery import Gallery
 from engine.optimize import keep_up, optimize
-from engine.plan import Measured, Plan, choose, expected_survivors, read_plan, write_plan
-from engine.short_codes import CODES
+from engine.plan import Measured, Plan, choose, expected_survivors, read_drift, read_plan, read_sketches, write_plan
+from engine.planning import TRIED_BY
+from engine.short_codes import CODES, ShortCodeFiles
+from engine.tried_sketches import from_text
+from kernels.short.basis import Basis, Term
+from kernels.short.codes import LARGEST_CODE
+from kernels.short.fit import DEVIATIONS
 from tests.engine.coded_gallery import add, gallery_of, joined, photos_drawn, sketches_drawn
+from tests.kernels.short_cases import coded
 
 
 @pytest.fixture(autouse=True)
 def _few_allocations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ALLOCATIONS", (96, 192))
-    monkeypatch.setattr(module, "SAMPLE", 400)
+    monkeypatch.setattr(planning, "ALLOCATIONS", (96, 192))
+    monkeypatch.setattr(planning, "SAMPLE", 400)
+    monkeypatch.setattr(drift, "JUDGED", 400)
     monkeypatch.setattr("engine.plan.MUST_SAVE", 2.0)  # of so few photos, codes would not pay
 
 
@@ -51,7 +65,7 @@ def test_a_plan_survives_the_catalogue(tmp_path: Path) -> None:
     gallery = gallery_of(tmp_path / "g", photos_drawn(5))
     assert read_plan(gallery.path) is None
     plan = Plan("abc", 5, True, 0.25, (measured(100, 900.0), measured(200, 400.0)))
-    write_plan(gallery.path, plan)
+    write_plan(gallery.path, plan, Drift())
     assert read_plan(gallery.path) == plan
     assert "200 bytes a photo" in str(plan)
     assert "don't pay" in str(Plan(None, 5, False, 0.0, ()))
@@ -105,19 +119,108 @@ def test_large_galleries_get_codes_by_themselves(tmp_path: Path, monkeypatch: py
     assert again.photos == 1400
 
 
-def test_drift_makes_a_new_plan(tmp_path: Path) -> None:
+def reversed_channels(photos: Rows) -> Rows:
+    return replace(photos, levels=tuple(level.flip(2) for level in photos.levels))
+
+
+def turned(photos: Rows, _: Basis) -> Rows:
+    """Along other axes than those kept."""
+    return reversed_channels(photos)
+
+
+def shifted(photos: Rows, basis: Basis) -> Rows:
+    """Along the axes that are kept, ten standard deviations: nothing more is cut off, but codes clip."""
+    for number, term in enumerate(basis.terms):
+        if len(term.axes):
+            far = 10 * term.axes[0] * (term.steps[0] * LARGEST_CODE / DEVIATIONS)
+            photos.levels[number % basis.levels][:, number // basis.levels] += torch.from_numpy(far)
+    return photos
+
+
+def far_off(photos: Rows, _: Basis) -> Rows:
+    """One photo in ten beyond what the codes' units hold: nothing is known of it."""
+    there = (torch.arange(len(photos)) % 10 == 0)[:, None, None]
+    return replace(photos, levels=tuple(level * (1 + 999 * there) for level in photos.levels))
+
+
+@pytest.mark.parametrize("drifted", [turned, shifted, far_off])
+def test_drift_makes_a_new_plan(drifted: Callable[[Rows, Basis], Rows], tmp_path: Path) -> None:
+    """However few photos come at a time; and photos like the first ones don't."""
     gallery = gallery_of(tmp_path / "g", photos_drawn(700))
     plan = optimize(gallery)
     add(gallery, photos_drawn(600, seed=3), first=700)
     assert keep_up(gallery) == plan
-    drifted = photos_drawn(600, seed=4)
-    for level in drifted.levels:
-        level[:] = level[:, :, list(range(level.shape[2] - 1, -1, -1))].clone()
-    add(gallery, drifted, first=1300)
+    basis = ShortCodeFiles(gallery.path).read_basis(plan.basis or "")
+    assert basis is not None
+    came = drifted(photos_drawn(400, seed=4), basis)
+    for start in range(0, 400, 100):
+        assert keep_up(gallery) == plan
+        add(gallery, came[start : start + 100], first=1300 + start)
     again = keep_up(gallery)
     assert again is not None
     assert again != plan
-    assert again.photos == 1900
+    assert again.photos == 1700
+    assert read_drift(gallery.path) == Drift()
+    assert keep_up(gallery) == again
+
+
+def test_a_new_plan_that_was_due_comes_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = gallery_of(tmp_path / "g", photos_drawn(700))
+    plan = optimize(gallery)
+    add(gallery, reversed_channels(photos_drawn(400, seed=4)), first=700)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "optimize", lambda *_: plan)  # as if nothing came of it
+        assert keep_up(gallery) == plan
+    again = keep_up(gallery)
+    assert again is not None
+    assert again.photos == 1100
+
+
+def test_what_is_unknown_counts_and_no_more_than_it_costs() -> None:
+    loose = np.array([0.5, 1.0, np.inf, 0.0])
+    assert Drift(3, 4.0).after(loose, 0.5) == Drift(7, 4.0 + 1 + 2 + drift.LOOSEST)
+    assert Drift().after(loose, 0.0) == Drift(4, 3 * drift.LOOSEST)
+    assert not Drift(399, 1e9).enough(700)
+    assert not Drift(400, 400 * drift.LOOSE).due
+    assert Drift(400, 401 * drift.LOOSE).due
+    assert not Drift(400, 0.0).enough(401 * drift.JUDGED_SHARE)
+
+
+def test_looseness_is_what_codes_leave_unknown() -> None:
+    """Two terms: cut and error, weighted; a side that is unknown, and one without a weight."""
+    photos = Rows(
+        (torch.tensor([[[3.0, 4.0]], [[0.5, 0.0]], [[6e4, 0.0]]]).half(), torch.full((3, 1, 1), 6e4).half()),
+        torch.full((3, 1), 0.5),
+        torch.tensor([[[0.5, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]]),
+    )
+    term = Term(np.zeros(2, "f4"), np.eye(2)[:1], np.ones(1, "f4"), 0.5)
+    other = Term(np.zeros(1, "f4"), np.eye(1)[:0], np.ones(0, "f4"), 1.0)
+    found = looseness(coded(Basis(1, (term, other)), photos))
+    assert found == pytest.approx([0.25 * 4, 0.5 * 0.5, np.inf], rel=1e-3)
+
+
+def test_a_later_plan_is_tried_by_the_same_sketches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a copy too; and no more of them are kept than try it."""
+    gallery = gallery_of(tmp_path / "g", photos_drawn(700))
+    sketches = sketches_drawn(TRIED_BY + 3)
+    plan = optimize(gallery, sketches)
+    assert optimize(gallery) == plan
+    gallery.copy(tmp_path / "copy")
+    assert keep_up(Gallery.open(tmp_path / "copy")) == plan
+    kept = from_text(read_sketches(gallery.path) or "")
+    assert kept is not None
+    assert all(map(torch.equal, kept.levels, (level[:TRIED_BY] for level in sketches.levels)))
+    assert torch.equal(kept.level_weights, sketches.level_weights[:TRIED_BY])
+    add(gallery, reversed_channels(photos_drawn(400, seed=4)), first=700)
+    again = keep_up(gallery)
+    assert again is not None
+    assert again.sketches
+    assert again.photos == 1100
+
+
+@pytest.mark.parametrize("text", ["", "no base64!", "bm8gdGVuc29ycw=="])
+def test_sketches_that_cannot_be_read_are_none(text: str) -> None:
+    assert from_text(text) is None
 
 
 def test_the_command_says_what_it_tried(tmp_path: Path) -> None:
