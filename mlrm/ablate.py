@@ -5,6 +5,7 @@ of the last average, on validation parts. Cells are independent: a stopped study
 """
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from mlrm.datasets import PairDataset
 from mlrm.devices import find_device
 from mlrm.errors import ConfigError
 from mlrm.model import MLRM
-from mlrm.pretrained import load_trunk_weights
+from mlrm.pretrained import digest_trunk_weights, load_trunk_weights
 from mlrm.run_record import digest_data
 from mlrm.train_options import TrainOptions
 from mlrm.trainer import Trainer
@@ -48,7 +49,7 @@ class Study:
     early_maps: CachedEarlyMaps | None = None
 
     def run(self, cell: Cell, seed: int) -> dict[str, float]:
-        """Train one cell; its accuracies by name, as in a training log."""
+        """Train one cell; its accuracies by name, as in a training log, and the seconds it took, cached maps aside."""
         pairs, options = self.pairs.part(cell.share, seed), replace(self.options, seed=seed, **cell.training)
         whole, own = (part.steps_per_epoch(options.batch) for part in (self.pairs, pairs))
         epochs = round(options.epochs * whole / own)
@@ -63,9 +64,11 @@ class Study:
             if self.early_maps is None and options.cache_variants:
                 self.early_maps = trainer.cached_early_maps()
             trainer.early_maps = self.early_maps
+            started = time.perf_counter()
             trainer.run()
+            seconds = time.perf_counter() - started
             row = TrainingLog(out).rows()[-1]
-        return {name: float(value) for name, value in row.items() if "/acc" in name or name == "seconds"}
+        return {name: float(value) for name, value in row.items() if "/acc" in name} | {"seconds": round(seconds, 1)}
 
 
 def missing(results: list[dict[str, Any]], cells: tuple[Cell, ...], seeds: int) -> list[tuple[Cell, int]]:
@@ -154,7 +157,7 @@ def main(
             "config": json.loads(config.to_json()),
             "options": asdict(options),
             "steps": epochs * pairs.steps_per_epoch(batch),
-            "trunk_weights": Path(trunk_weights).name,
+            "trunk_weights": digest_trunk_weights(trunk, trunk_weights),
         }
         # What JSON makes of it is what a later run compares with.
         setting = json.loads(json.dumps(setting))

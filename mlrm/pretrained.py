@@ -1,5 +1,6 @@
 """ImageNet weights for the trunks: found where they can be had, asked for clearly where not."""
 
+import hashlib
 import importlib
 from pathlib import Path
 
@@ -38,6 +39,22 @@ def load_trunk_weights(model: MLRM, source: str) -> None:
         network.trunk.load_pretrained(state)
         if isinstance(network.regions, CAMA):
             network.regions.copy_tail(network.trunk)
+
+
+def digest_trunk_weights(trunk: str, source: str) -> str:
+    """What tells the weights that `load_trunk_weights` would load from others: the SHA-256 of their names and values.
+
+    trunk: a name of `mlrm.config.TRUNKS`. source: as there; "none", whose weights are drawn anew every time, stays
+    "none". The same values in another file, kind of file or floating point type have the same digest.
+    """
+    if source == "none":
+        return source
+    digest = hashlib.sha256()
+    for name, value in sorted(read_weights(_find(trunk) if source == "auto" else Path(source)).items()):
+        if not name.endswith("num_batches_tracked"):
+            digest.update(f"{name} {tuple(value.shape)}".encode())
+            digest.update(value.detach().float().contiguous().numpy().tobytes())
+    return f"sha256 {digest.hexdigest()}"
 
 
 def _find(trunk: str) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mlrm import MLRM, MLRMConfig
 from mlrm.ablate import Study, chosen, main, mean_over_seeds, missing, read_results
@@ -182,6 +183,21 @@ def test_a_study_goes_on_and_one_of_another_setting_is_refused(
     with pytest.raises(SystemExit):
         main(**small, only=["base"], epochs=9)
     assert "was made with another options, steps" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_study_goes_on_from_the_same_trunk_only_whatever_its_file_is_called(
+    small: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {name: tmp_path / name / "trunk.safetensors" for name in ("first", "copy of first", "other")}
+    for name, file in files.items():
+        file.parent.mkdir()
+        save_file({"conv": torch.full((2, 3), 2.0 if name == "other" else 1.0)}, file)
+    main(**small | {"trunk_weights": str(files["first"])}, only=["base"])
+    main(**small | {"trunk_weights": str(files["copy of first"])}, only=["base"])
+    assert "1 runs in" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(**small | {"trunk_weights": str(files["other"])}, only=["base"])
+    assert "was made with another trunk_weights (['sha256 " in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_study_that_is_none_is_refused(tmp_path: Path) -> None:

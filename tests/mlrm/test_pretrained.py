@@ -7,7 +7,7 @@ import torch
 
 from mlrm import MLRM, MLRMConfig
 from mlrm.errors import CheckpointError
-from mlrm.pretrained import load_trunk_weights
+from mlrm.pretrained import digest_trunk_weights, load_trunk_weights
 from mlrm.regions import CAMA
 from mlrm.trunks import EfficientNetLite0
 
@@ -118,3 +118,24 @@ def test_a_file_of_other_weights_is_refused(tmp_path: Path) -> None:
     torch.save({"layer.weight": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match=r"are not EfficientNet-Lite0 weights.*first \['layer\.weight'\]"):
         load_trunk_weights(lite(), str(path))
+
+
+def test_the_digest_is_that_of_names_and_values_whatever_file_holds_them(tmp_path: Path) -> None:
+    state = {"b": torch.tensor([0.5, 2.0]), "a": torch.ones(2, 3), "a.num_batches_tracked": torch.tensor(3)}
+
+    def digest(name: str, **changes: torch.Tensor) -> str:
+        file = tmp_path / name
+        save = torch.save if file.suffix == ".pth" else safetensors.torch.save_file
+        save(state | changes, file)
+        return digest_trunk_weights("efficientnet_lite0", str(file))
+
+    same = {
+        digest("one.safetensors"),
+        digest("two.pth"),
+        digest("half.safetensors", b=state["b"].half()),
+        digest("later.safetensors", **{"a.num_batches_tracked": torch.tensor(9)}),
+    }
+    assert len(same) == 1
+    for number, other in enumerate(({"b": torch.tensor([0.5, 2.001])}, {"c": torch.ones(1)}, {"a": torch.ones(3, 2)})):
+        assert digest(f"other{number}.safetensors", **other) not in same
+    assert digest_trunk_weights("efficientnet_lite0", "none") == "none"
