@@ -32,7 +32,8 @@ def _compiled(function: Function, **options: Any) -> Function:
 
     try:
         dispatcher = compiled(keep=True)
-        # Numba notices a change of the function's own file; parts of it, inlined, live in other files.
+        # Numba notices a change of the function's own file; parts of it, inlined, and constants of the bounds, which
+        # a compiled function holds as they were, live in other files.
         dispatcher._cache._cache_file._source_stamp = _sources()
         return dispatcher  # type: ignore[no-any-return]
     except (RuntimeError, AttributeError):
@@ -43,6 +44,7 @@ def _compiled(function: Function, **options: Any) -> Function:
 
 @cache
 def _sources() -> tuple[tuple[str, int, int], ...]:
-    """What changes whenever a file of this package does."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    """What changes whenever a file does that a kernel of this package may be made of."""
+    root = Path(__file__).parents[1]
+    files = sorted([*root.glob("*.py"), *root.glob("short/*.py"), *root.glob("cpu/*.py")])
+    return tuple((str(file.relative_to(root)), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
