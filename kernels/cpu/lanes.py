@@ -1,4 +1,7 @@
-"""The sum of squared differences of two vectors in the order of the canonical distance, all lanes in registers."""
+"""What the canonical distance does to whole vectors, LANES values at a time: conversion, and the sum of squares.
+
+Written for vector types: for loops LLVM prefers registers of half the width, and takes twice the time.
+"""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -12,57 +15,91 @@ from numpy.typing import NDArray
 from kernels.cpu.rows import as_float32, stored_type
 from kernels.reference import LANES
 
+WIDE = ir.IntType(64)
+FLOATS = ir.VectorType(ir.FloatType(), LANES)
+DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
 
-def _squared_distance(
-    typing_context: Any, query_stored: Any, query: Any, stored: Any, row: Any, blocks: Any, tail: Any
+
+def _loop(builder: Any, blocks: Any, start: Any, body: Callable[[Any, Any], Any]) -> Any:
+    """`body(block, value)` for block 0 to blocks - 1, each given what the one before returned, the first `start`."""
+    before = builder.block
+    head, inside, done = (builder.append_basic_block(name) for name in ("blocks", "values", "done"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    block, value = builder.phi(WIDE), builder.phi(start.type)
+    builder.cbranch(builder.icmp_signed("<", block, blocks), inside, done)
+    builder.position_at_end(inside)
+    new = body(block, value)
+    following = builder.add(block, WIDE(1))
+    builder.branch(head)
+    for phi, begin, end in ((block, WIDE(0), following), (value, start, new)):
+        phi.add_incoming(begin, before)
+        phi.add_incoming(end, inside)
+    builder.position_at_end(done)
+    return value
+
+
+def as_floats(builder: Any, value: Any, dtype: Any) -> Any:
+    """LANES values of `stored_type` as float32, which holds them."""
+    return as_float32(builder, value, dtype, LANES)
+
+
+def as_float64(builder: Any, value: Any, dtype: Any) -> Any:
+    """LANES values of `stored_type` as float64: exact."""
+    return value if dtype == types.float64 else builder.fpext(as_floats(builder, value, dtype), DOUBLES)
+
+
+def _convert(
+    typing_context: Any, stored: Any, address: Any, blocks: Any, target: Any, to: Any
 ) -> tuple[Any, Callable[..., Any]]:
-    """Lane j adds (query[b LANES + j] - row[b LANES + j])^2 for b < blocks, b ascending, then tail[j]; then they fold.
+    """Write `blocks` times LANES values at `address` to `to`, both of the types that `stored` and `target` stand for.
 
-    query, row: addresses of values of the types that the arrays before them stand for. tail: of float64 [LANES], the
-    squares of channels beyond the last whole block, 0 where there are none. LLVM splits the vectors into whatever
-    registers there are. Returns float64.
+    target: float32 or float64, no narrower than the source; `to`: the address of a cache line.
     """
-    double = ir.VectorType(ir.DoubleType(), LANES)
-    wide = ir.IntType(64)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, query, _, row, blocks, tail = arguments
-        sides = []
-        for address, array in ((query, query_stored), (row, stored)):
-            kind = stored_type(array.dtype)
-            sides.append((builder.inttoptr(address, ir.VectorType(kind, LANES).as_pointer()), array.dtype))
+        _, address, blocks, _, to = arguments
+        source = builder.inttoptr(address, ir.VectorType(stored_type(stored.dtype), LANES).as_pointer())
+        wide = target.dtype == types.float64
+        out = builder.inttoptr(to, (DOUBLES if wide else FLOATS).as_pointer())
 
-        before = builder.block
-        loop = builder.append_basic_block("blocks")
-        body = builder.append_basic_block("values")
-        done = builder.append_basic_block("sums")
-        builder.branch(loop)
+        def convert(block: Any, nothing: Any) -> Any:
+            value = builder.load(builder.gep(source, [block]), align=2)
+            value = (as_float64 if wide else as_floats)(builder, value, stored.dtype)
+            builder.store(value, builder.gep(out, [block]), align=64)
+            return nothing
 
-        builder.position_at_end(loop)
-        block, total = builder.phi(wide), builder.phi(double)
-        builder.cbranch(builder.icmp_signed("<", block, blocks), body, done)
+        _loop(builder, blocks, WIDE(0), convert)
+        return context.get_dummy_value()
 
-        builder.position_at_end(body)
-        values = []
-        for pointer, dtype in sides:
-            value = builder.load(builder.gep(pointer, [block]), align=2)
-            if dtype != types.float64:
-                value = builder.fpext(as_float32(builder, value, dtype, LANES), double)
-            values.append(value)
-        difference = builder.fsub(*values)
-        added = builder.fadd(total, builder.fmul(difference, difference))
-        following = builder.add(block, ir.Constant(wide, 1))
-        builder.branch(loop)
-        for phi, begin, end in (
-            (block, ir.Constant(wide, 0), following),
-            (total, ir.Constant(double, [0.0] * LANES), added),
-        ):
-            phi.add_incoming(begin, before)
-            phi.add_incoming(end, body)
+    return types.void(stored, types.int64, types.int64, target, types.int64), generate
 
-        builder.position_at_end(done)
-        last = builder.load(builder.inttoptr(tail, double.as_pointer()), align=8)
-        folded, width = builder.fadd(total, last), LANES
+
+def _squared_distance(
+    typing_context: Any, near: Any, query: Any, stored: Any, row: Any, blocks: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """Lane j adds (query[b LANES + j] - row[b LANES + j])^2 for b < blocks, b ascending; then the lanes fold.
+
+    query, row: addresses of [blocks, LANES] values of the types that `near` and `stored` stand for; query is float32 or
+    float64 at a cache line. LLVM splits the vectors into whatever registers there are. Returns float64.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, query, _, row, blocks = arguments
+        sides = [
+            (builder.inttoptr(address, ir.VectorType(stored_type(array.dtype), LANES).as_pointer()), array.dtype, align)
+            for address, array, align in ((query, near, 64), (row, stored, 2))
+        ]
+
+        def add(block: Any, total: Any) -> Any:
+            values = [
+                as_float64(builder, builder.load(builder.gep(side, [block]), align=align), dtype)
+                for side, dtype, align in sides
+            ]
+            difference = builder.fsub(*values)
+            return builder.fadd(total, builder.fmul(difference, difference))
+
+        folded, width = _loop(builder, blocks, DOUBLES([0.0] * LANES), add), LANES
         while width > 1:
             width //= 2
             lower, upper = (
@@ -72,9 +109,10 @@ def _squared_distance(
             folded = builder.fadd(lower, upper)
         return builder.extract_element(folded, ir.IntType(32)(0))
 
-    return types.float64(query_stored, types.int64, stored, types.int64, types.int64, types.int64), generate
+    return types.float64(near, types.int64, stored, types.int64, types.int64), generate
 
 
+convert = cast(Callable[[NDArray[np.generic], int, int, NDArray[np.floating], int], None], intrinsic(_convert))
 squared_distance = cast(
-    Callable[[NDArray[np.generic], int, NDArray[np.generic], int, int, int], float], intrinsic(_squared_distance)
+    Callable[[NDArray[np.floating], int, NDArray[np.generic], int, int], float], intrinsic(_squared_distance)
 )

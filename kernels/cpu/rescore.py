@@ -1,6 +1,12 @@
-"""The canonical distance of chosen pairs, compiled: the bits of `kernels.reference.canonical_distance`."""
+"""The canonical distance of chosen pairs, compiled: the bits of `kernels.reference.canonical_distance`.
 
-from collections.abc import Sequence
+Of a chunk of queries the vectors of one region and level are copied to where they fit the second cache; a row's is
+converted to float64 into the first, once, and meets those of its queries. So pairs are taken chunk by chunk and,
+within, row by row. Copies in float64 leave three operations a value to a pair, which decide; copies in float32 leave
+four, and twice as many fit: better where few queries want the same row, and converting rows is most of the work.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,21 +17,22 @@ from torch import Tensor
 from kernels.blocks import GalleryBlock
 from kernels.cpu.aligned import scratch
 from kernels.cpu.jit import kernel
-from kernels.cpu.lanes import squared_distance
+from kernels.cpu.lanes import convert, squared_distance
 from kernels.cpu.rows import CACHE_LINE, Held, Rows, fetch, held, load
-from kernels.cpu.threads import over
+from kernels.cpu.threads import Work, over_all
 from kernels.reference import LANES, RegionFeatures
 
-FEWEST_PAIRS, MOST_PAIRS = 64, 4096
-"""That a thread takes at a time: what is converted or near is shared within such a run, 0.1 to 8 ms of work."""
-RUNS = 16
+FEWEST_PAIRS, MOST_PAIRS = 32, 4096
+"""That a thread takes at a time: what is converted is shared within such a run, up to 4 ms of work."""
+RUNS = 4
 """Into so many the pairs are divided, within those limits."""
-SHARED = 4
-"""From so many pairs a gallery row and chunk of queries on, rows are what is converted once, and queries, in float32,
-what is streamed."""
-CHUNK = 256
-"""Queries that are streamed together: those of one region and level stay in the second cache, 1.7 MB at 1664 channels.
+WIDE_BYTES, SINGLE_BYTES = 7 << 17, 7 << 18
+"""Of copies, in float64 and in float32: 68 and 275 vectors of 1664 channels. The latter may spill to the third cache.
 """
+MEETS = 4
+"""From so many pairs a row and chunk of float64 copies on, these pay."""
+AHEAD = 4
+"""Rows between what is computed and what is asked from memory."""
 
 
 def rescore_pairs(
@@ -40,51 +47,57 @@ def rescore_pairs(
     if len(numbers) and not 0 <= numbers.min() <= numbers.max() < ends[-1]:
         raise IndexError(f"rows {numbers.min()} to {numbers.max()}; expected 0 to {ends[-1] - 1}, the blocks' rows")
     ours, distance = held(query), np.empty(len(numbers), np.float64)
+    copies, chunk = _copies(ours, len(numbers), int(ends[-1]))
+    # One number a pair to sort by: numpy sorts these with the vector units, pairs of keys it doesn't.
+    order = np.argsort(owners // chunk * ends[-1] + numbers)
+    owners, numbers = owners[order], numbers[order]
     owning = np.searchsorted(ends, numbers, side="right")
-    for number in np.unique(owning):
-        own, block = np.nonzero(owning == number)[0], blocks[number]
-        within = numbers[own] - (ends[number] - len(block))
-        distance[own] = _of_pairs(ours, owners[own], block, within, region_weight_power)
+    runs = list(_runs(owners // chunk * len(blocks) + owning))
+    numbers -= (ends - [len(block) for block in blocks])[owning]
+    theirs = [held(block) for block in blocks]
+    weights = [_weights(ours, block) for block in theirs]
+
+    def task(first: int, last: int) -> None:
+        for run in runs[first:last]:
+            block, own, within = owning[run.start], owners[run], numbers[run]
+            distance[order[run]] = _sum_terms(
+                ours.rows, theirs[block].rows, weights[block], region_weight_power, own, within, chunk, copies
+            )
+
+    over_all([Work(len(runs), 1, task)])
     return torch.from_numpy(distance)
 
 
-def _of_pairs(
-    query: Held, owners: NDArray[np.int64], block: GalleryBlock, numbers: NDArray[np.int64], power: int
-) -> NDArray[np.float64]:
-    """Canonical distances float64 [P] of query `owners[i]` to row `numbers[i]` of one block."""
-    gallery = held(block)
-    # One number a pair to sort by: numpy sorts these with the vector units, pairs of keys it doesn't.
-    keys = owners // CHUNK * len(block) + numbers
-    order = np.argsort(keys)
-    shared = len(numbers) >= SHARED * (1 + np.count_nonzero(np.diff(keys[order])))
-    if not shared:
-        order = np.argsort(owners * len(block) + numbers)
-    # A distance has the same bits either way round.
-    kept, streamed = (gallery, query) if shared else (query, gallery)
-    first, second = (numbers[order], owners[order]) if shared else (owners[order], numbers[order])
-    weights = _weights(kept, streamed)
-    distance = np.empty(len(numbers), np.float64)
+def _copies(query: Held, pairs: int, rows: int) -> tuple[NDArray[np.floating], int]:
+    """An empty array of the type of the copies, and how many queries are copied at a time."""
+    queries, widest = len(query.rows.region_weights), int(query.rows.channels.max())
+    wide, single = (max(1, limit // (size * widest)) for limit, size in ((WIDE_BYTES, 8), (SINGLE_BYTES, 4)))
+    if queries <= wide or pairs * wide >= MEETS * queries * rows:
+        return np.empty(0, np.float64), min(queries, wide)
+    return np.empty(0, np.float32), min(queries, single)
 
-    def run(start: int, stop: int) -> None:
-        part = slice(start, stop)
-        distance[order[part]] = _sum_terms(kept.rows, streamed.rows, weights, power, first[part], second[part])
 
-    over(len(numbers), min(MOST_PAIRS, max(FEWEST_PAIRS, len(numbers) // RUNS)), run)
-    return distance
+def _runs(groups: NDArray[np.int64]) -> Iterator[slice]:
+    """Runs of equal numbers, where these lie together."""
+    most = min(MOST_PAIRS, max(FEWEST_PAIRS, -(-len(groups) // RUNS)))
+    starts = np.nonzero(np.diff(groups, prepend=-1))[0].tolist()
+    for start, stop in zip(starts, [*starts[1:], len(groups)], strict=True):
+        for first in range(start, stop, most):
+            yield slice(first, min(first + most, stop))
 
 
 class Weights(NamedTuple):
     """Of both sides, all float32 or all float64: region weights [N, R] and level weights [N, R, L]."""
 
-    kept_region: NDArray[np.floating]
-    kept_level: NDArray[np.floating]
+    query_region: NDArray[np.floating]
+    query_level: NDArray[np.floating]
     region: NDArray[np.floating]
     level: NDArray[np.floating]
 
 
-def _weights(kept: Held, streamed: Held) -> Weights:
+def _weights(query: Held, gallery: Held) -> Weights:
     """A gallery's float32 weights stay where they are: in float64 they would take 96 MB for a million photos."""
-    sides = (*kept.exact_weights, *streamed.exact_weights)
+    sides = (*query.exact_weights, *gallery.exact_weights)
     if any(one.dtype == np.float64 for one in sides):
         return Weights(*(one.astype(np.float64, copy=False) for one in sides))
     return Weights(*sides)
@@ -92,47 +105,106 @@ def _weights(kept: Held, streamed: Held) -> Weights:
 
 @kernel
 def _sum_terms(
-    kept: Rows,
-    streamed: Rows,
+    query: Rows,
+    gallery: Rows,
     weights: Weights,
     power: int,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
+    owners: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    chunk: int,
+    copies: NDArray[np.floating],
 ) -> NDArray[np.float64]:
-    """Distances of kept rows first[i] and streamed rows second[i], with the operations of `canonical_distance`.
+    """Distances of queries owners[i] and rows[i], with the operations of `canonical_distance`.
 
-    Equal numbers in `first` follow one another: such a row's vector is converted once, and stays in the first cache.
+    All owners are of one chunk of queries, and equal numbers in `rows` follow one another.
     """
-    width, value = kept.stored.itemsize, streamed.stored.itemsize
+    value, width = gallery.stored.itemsize, query.stored.itemsize
     regions, levels = weights.level.shape[1:]
-    total, tail = np.zeros(len(first), np.float64), np.zeros(LANES, np.float64)
-    vector = scratch(total, streamed.channels.max())
+    first = owners[0] // chunk * chunk
+    present, starts = np.zeros(chunk, np.bool_), _starts(rows)
+    for i in range(len(owners)):
+        present[owners[i] - first] = True
+    total, squares = np.zeros(len(owners), np.float64), np.empty(len(owners), np.float64)
+    room = -(-query.channels.max() // LANES) * LANES
+    near, vector, singles = scratch(copies, chunk * room), scratch(total, room), scratch(query.region_weights, room)
+    o_near, stride = near.ctypes.data, room * near.itemsize
     for r in range(regions):
         for level in range(levels):
-            channels = streamed.channels[level]
-            whole, current, o_kept = channels // LANES, -1, 0
-            tail[:] = 0
-            for i in range(len(first)):
-                a, b = first[i], second[i]
-                if a != current:
-                    current = a
-                    o_kept = kept.base[level] + (a * kept.row[level] + r * kept.region[level]) * width
-                    for c in range(channels):
-                        vector[c] = load(kept.stored, o_kept, c)
-                o_row = streamed.base[level] + (b * streamed.row[level] + r * streamed.region[level]) * value
-                if i + 1 < len(first):
-                    ahead = o_row + (second[i + 1] - b) * streamed.row[level] * value
+            channels, step = query.channels[level], gallery.row[level] * value
+            blocks = -(-channels // LANES)
+            for q in range(chunk):
+                if present[q]:
+                    o_query = query.base[level] + ((first + q) * query.row[level] + r * query.region[level]) * width
+                    _copy(query.stored, o_query, channels, singles, near[q * room : q * room + blocks * LANES])
+            base = gallery.base[level] + r * gallery.region[level] * value
+            for j in range(len(starts) - 1):
+                if j + AHEAD < len(starts) - 1:
+                    ahead = base + rows[starts[j + AHEAD]] * step
                     for line in range(0, channels * value, CACHE_LINE):
                         fetch(ahead + line)
-                    if first[i + 1] != a:
-                        ahead = o_kept + (first[i + 1] - a) * kept.row[level] * width
-                        for line in range(0, channels * width, CACHE_LINE):
-                            fetch(ahead + line)
-                for c in range(whole * LANES, channels):
-                    difference = vector[c] - np.float64(load(streamed.stored, o_row, c))
-                    tail[c - whole * LANES] = difference * difference
-                square = squared_distance(vector, vector.ctypes.data, streamed.stored, o_row, whole, tail.ctypes.data)
-                region = (np.float64(weights.kept_region[a, r]) + np.float64(weights.region[b, r])) / 2
-                mean = (np.float64(weights.kept_level[a, r, level]) + np.float64(weights.level[b, r, level])) / 2
-                total[i] += mean * (region * region if power == 2 else region) * np.sqrt(square)
+                start, stop = starts[j], starts[j + 1]
+                o_row = base + rows[start] * step
+                if channels % LANES == 0 and near.itemsize == vector.itemsize and stop - start < MEETS:
+                    for i in range(start, stop):
+                        here = o_near + (owners[i] - first) * stride
+                        squares[i] = squared_distance(near, here, gallery.stored, o_row, blocks)
+                else:
+                    _copy(gallery.stored, o_row, channels, singles, vector[: blocks * LANES])
+                    for i in range(start, stop):
+                        here = o_near + (owners[i] - first) * stride
+                        squares[i] = squared_distance(near, here, vector, vector.ctypes.data, blocks)
+            _add(weights, power, r, level, owners, rows, squares, total)
     return total
+
+
+@kernel
+def _starts(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where equal numbers begin, and the end."""
+    starts, count = np.empty(len(rows) + 1, np.int64), 0
+    for i in range(len(rows)):
+        if i == 0 or rows[i] != rows[i - 1]:
+            starts[count] = i
+            count += 1
+    starts[count] = len(rows)
+    return starts[: count + 1]
+
+
+@kernel
+def _copy(
+    stored: NDArray[np.generic],
+    address: int,
+    channels: int,
+    singles: NDArray[np.float32],
+    vector: NDArray[np.floating],
+) -> None:
+    """Copy a vector, filled up with zeros: these add nothing to a distance, whose sums are >= 0, not even a bit.
+
+    Half to double precision goes by way of `singles`: in one instruction it takes current processors twice as long.
+    """
+    blocks = channels // LANES
+    if stored.itemsize < singles.itemsize < vector.itemsize:
+        convert(stored, address, blocks, singles, singles.ctypes.data)
+        convert(singles, singles.ctypes.data, blocks, vector, vector.ctypes.data)
+    else:
+        convert(stored, address, blocks, vector, vector.ctypes.data)
+    for c in range(blocks * LANES, channels):
+        vector[c] = load(stored, address, c)
+    vector[channels:] = 0
+
+
+@kernel
+def _add(
+    weights: Weights,
+    power: int,
+    r: int,
+    level: int,
+    owners: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    squares: NDArray[np.float64],
+    total: NDArray[np.float64],
+) -> None:
+    for i in range(len(total)):
+        q, g = np.uint64(owners[i]), np.uint64(rows[i])  # unsigned: no index counts from the end
+        region = (np.float64(weights.query_region[q, r]) + np.float64(weights.region[g, r])) / 2
+        mean = (np.float64(weights.query_level[q, r, level]) + np.float64(weights.level[g, r, level])) / 2
+        total[i] += mean * (region * region if power == 2 else region) * np.sqrt(squares[i])

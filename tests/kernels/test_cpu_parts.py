@@ -39,13 +39,15 @@ def test_smallest_never_takes_infinity() -> None:
 
 @pytest.mark.parametrize("stored", STORED)
 @pytest.mark.parametrize("power", [1, 2])
-@pytest.mark.parametrize("shared", [0, 10_000], ids=["rows kept", "queries kept"])
+@pytest.mark.parametrize("near", [1, 3, 7], ids=["one query near", "three", "all"])
+@pytest.mark.parametrize("meets", [0, 10_000], ids=["float64 copies", "float32 copies"])
 def test_rescoring_gives_the_bits_of_the_canonical_distance(
-    stored: torch.dtype, power: int, shared: int, monkeypatch: pytest.MonkeyPatch
+    stored: torch.dtype, power: int, near: int, meets: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever side is converted once, over the ends of runs and of chunks of queries."""
-    monkeypatch.setattr(rescore, "SHARED", shared)
-    monkeypatch.setattr(rescore, "CHUNK", 3)
+    """Over the ends of runs, of blocks and of chunks of queries."""
+    monkeypatch.setattr(rescore, "MEETS", meets)
+    monkeypatch.setattr(rescore, "WIDE_BYTES", near * 130 * 8 if meets == 0 else 0)
+    monkeypatch.setattr(rescore, "SINGLE_BYTES", near * 130 * 4)
     monkeypatch.setattr(rescore, "FEWEST_PAIRS", 5)
     query, gallery = sides(7, 90, stored, channels=(1, 63, 130))
     blocks = [GalleryBlock.of(gallery[:40]), GalleryBlock.of(gallery[40:41]), GalleryBlock.of(gallery[41:])]
