@@ -13,7 +13,7 @@ from kernels import gradients, reference
 from kernels.blocks import GalleryBlock
 from kernels.dispatch import ImplementationError, pick, pick_for
 from kernels.reference import FeatureTensors, RegionFeatures, check_pair, check_pool
-from kernels.topk import nearest
+from kernels.topk import settled
 
 
 def pair_distance(
@@ -76,14 +76,13 @@ def _double(features: RegionFeatures) -> FeatureTensors:
 
 
 def _topk(query: RegionFeatures, block: GalleryBlock, k: int, power: int, impl: str) -> tuple[Tensor, Tensor]:
-    found = nearest(query, [block], k, region_weight_power=power, impl=impl)
+    parts = list(settled(query, [block], k, region_weight_power=power, impl=impl))
     shape = (query.region_weights.shape[0], min(k, len(block)))
     distance = torch.full(shape, torch.inf, dtype=torch.float64, device=block.device)
     rows = torch.full(shape, -1, dtype=torch.int64, device=block.device)
     count = min(k, block.live_count)
-    if found and count:
-        distance[:, :count] = torch.stack([one.distance[:count] for one in found])
-        rows[:, :count] = torch.stack([one.rows[:count] for one in found])
+    for part in parts:
+        distance[part.queries, :count], rows[part.queries, :count] = part.distance[:, :count], part.rows[:, :count]
     return distance, rows
 
 

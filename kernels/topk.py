@@ -7,8 +7,9 @@
    queries that are left ask for more bounds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,6 +34,18 @@ class Nearest:
     distance: Tensor
 
 
+class Settled(NamedTuple):
+    """As `Nearest`, for n queries at once.
+
+    queries: int64 [n], their numbers. rows: int64 [n, m] and distance: float64 [n, m], of which `kept` [n] count.
+    """
+
+    queries: Tensor
+    rows: Tensor
+    distance: Tensor
+    kept: Tensor
+
+
 def nearest(
     query: RegionFeatures,
     blocks: Sequence[GalleryBlock],
@@ -47,6 +60,27 @@ def nearest(
     Returns one `Nearest` for each query; all live rows where there are no more than k.
     Raises `ValueError` for sides that don't match or k below 1, `ImplementationError` for an `impl` that can't run.
     """
+    device = query.region_weights.device
+    nothing = Nearest(
+        torch.empty(0, dtype=torch.int64, device=device), torch.empty(0, dtype=torch.float64, device=device)
+    )
+    found = [nothing] * len(query.region_weights)
+    for part in settled(query, blocks, k, region_weight_power=region_weight_power, impl=impl):
+        answers = zip(part.queries.tolist(), part.rows, part.distance, part.kept.tolist(), strict=True)
+        for number, rows, distance, kept in answers:
+            found[number] = Nearest(rows[:kept], distance[:kept])
+    return found
+
+
+def settled(
+    query: RegionFeatures,
+    blocks: Sequence[GalleryBlock],
+    k: int,
+    *,
+    region_weight_power: int = 1,
+    impl: str = "auto",
+) -> Iterator[Settled]:
+    """As `nearest`, in nearly always one part; none of a gallery without live rows."""
     if k < 1:
         raise ValueError(f"k is {k}; expected at least 1")
     for block in blocks:
@@ -54,43 +88,23 @@ def nearest(
     queries, device = query.region_weights.shape[0], query.region_weights.device
     total = sum(block.live_count for block in blocks)
     if not queries or not total:
-        return [_nothing(device)] * queries
+        return
     chosen = pick(impl, query, blocks)
-    found, open_, count = [_nothing(device)] * queries, list(range(queries)), k + spare(k)
-    while open_:
-        part = GalleryBlock.of(query if len(open_) == queries else _rows(query, torch.tensor(open_, device=device)))
-        settled = _attempt(chosen, part, blocks, k, min(count, total), region_weight_power)
-        for number, one in zip(open_, settled, strict=True):
-            if one is not None:
-                found[number] = one
-        open_ = [number for number, one in zip(open_, settled, strict=True) if one is None]
-        count *= MORE
-    return found
-
-
-def _nothing(device: torch.device) -> Nearest:
-    return Nearest(torch.empty(0, dtype=torch.int64, device=device), torch.empty(0, dtype=torch.float64, device=device))
-
-
-def _attempt(
-    chosen: Implementation, query: GalleryBlock, blocks: Sequence[GalleryBlock], k: int, count: int, power: int
-) -> list[Nearest | None]:
-    """What the `count` smallest bounds settle; None for a query that needs more of them."""
-    lower, rows = chosen.smallest_bounds(query, blocks, count, power)
-    distance, rows = _ranked(_rescored(chosen, query, blocks, lower, rows, k, power), rows)
-    limit = distance[:, min(k, distance.shape[1]) - 1]
-    everything = rows.shape[1] == sum(block.live_count for block in blocks)
-    enough = torch.ones_like(limit, dtype=torch.bool) if everything else lower[:, -1].double() > limit
-    # Both at once: on a GPU each is a wait.
-    kept, settled = torch.stack(((distance <= limit[:, None]).sum(1), enough)).tolist()
-    # All queries at once: slicing one by one takes a thousand of them 5 ms. Only ties differ in length.
-    most = max(kept)
-    found = zip(rows[:, :most].unbind(), distance[:, :most].unbind(), kept, settled, strict=True)
-    return [Nearest(_first(row, n), _first(own, n)) if done else None for row, own, n, done in found]
-
-
-def _first(values: Tensor, count: int) -> Tensor:
-    return values if count == len(values) else values[:count]
+    open_, count = torch.arange(queries, device=device), k + spare(k)
+    while True:
+        part = GalleryBlock.of(query if len(open_) == queries else _rows(query, open_))
+        lower, rows = chosen.smallest_bounds(part, blocks, min(count, total), region_weight_power)
+        distance, rows = _ranked(_rescored(chosen, part, blocks, lower, rows, k, region_weight_power), rows)
+        limit = distance[:, min(k, distance.shape[1]) - 1]
+        kept = (distance <= limit[:, None]).sum(1)
+        enough = lower[:, -1].double() > limit
+        # Both at once: on a GPU each is a wait.
+        done, most = torch.stack((enough.sum(), kept.max())).tolist()
+        if done == len(open_) or rows.shape[1] == total:
+            yield Settled(open_, rows[:, :most], distance[:, :most], kept)
+            return
+        yield Settled(open_[enough], rows[enough, :most], distance[enough, :most], kept[enough])
+        open_, count = open_[~enough], count * MORE
 
 
 def _rescored(
