@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from safetensors.torch import save_file
 
-from benches.refresh.results import TABLE2
+from benches.refresh.results import ROOT, TABLE2
 from benches.refresh.stage import Stage, program
 from benches.refresh.stamps import shipped, stamp_picture
 from benches.service_load import service
@@ -24,7 +24,6 @@ TWINS_OPTIONS = (
     "--cache-variants", 0,
 )  # fmt: skip
 """LAMA and CAMA from the shipped trunk, the same drawn products and steps, and nothing else different."""
-TIMES = TABLE2.with_name("intel-r-xeon-r-processor-2-10ghz-2-threads-table2.json")
 DEMO_PHOTOS, DEMO_SEED, DEMO_SKETCH, DEMO_FIRST = 300, 1, "chair-0045", 5
 """The products of `python -m engine demo`; one of its sketches."""
 PAGE_PHOTOS, PAGE_SEED = 168, 5
@@ -69,7 +68,7 @@ def regions(stage: Stage) -> None:
 def accuracy_time(stage: Stage) -> None:
     """Accuracy against time of every way of comparing, from the retrieval comparison's committed results."""
     stage.progress("accuracy against time", 0, 1)
-    comparison = trade.read(TIMES, TABLE2)
+    comparison = trade.read(ROOT / trade.TIMES, TABLE2)
     save(trade.draw(comparison), stage.out / "accuracy-time.png", comparison.weights)
 
 

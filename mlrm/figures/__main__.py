@@ -38,25 +38,30 @@ def main(
     ] = None,
     show: Annotated[int, typer.Option(help="Sketches in the figure of the nearest photos.", min=1)] = 6,
     log: Annotated[
-        list[Path] | None, typer.Option(help="log.csv of a training, or a pretraining's .csv; repeat for more.")
+        list[Path] | None,
+        typer.Option(
+            help="log.csv of a training, or a pretraining's .csv; repeat for more; default: that beside CHECKPOINT."
+        ),
     ] = None,
     times: Annotated[
-        Path | None, typer.Option(help="The retrieval comparison's times; draws accuracy against time.", exists=True)
+        Path | None,
+        typer.Option(
+            help="Times of the retrieval comparison; default: those of the repository, run in it.", exists=True
+        ),
     ] = None,
-    accuracy: Annotated[Path, typer.Option(help="Its accuracies, for --times.")] = Path(
-        "benches/results/table2-accuracy.json"
-    ),
+    accuracy: Annotated[Path, typer.Option(help="Its accuracies, for --times.")] = trade.ACCURACY,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Draw where the regions look, what some sketches find, training curves, and accuracy against time.
 
-    Keep pictures of research data out of repositories; without --data everything shown is drawn by this project.
+    A figure that nothing is at hand for is named. Keep pictures of research data out of repositories; without --data
+    everything shown is drawn by this project.
     """
     if split not in ("test", "train"):
         raise ConfigError(f"split is {split!r}; expected test or train")
     require_matplotlib()
-    runs = [curves.read(file) for file in log or ()]
-    comparison = None if times is None else trade.read(times, accuracy)
+    runs = [curves.read(file) for file in (_log_beside(checkpoint) if log is None else log)]
+    comparison = _comparison(times, accuracy)
     where = find_device(device)
     files = [checkpoint or SHIPPED, *(against or ())]
     models = [load(file).to(where) for file in files]
@@ -84,9 +89,31 @@ def main(
             ]
     if runs:
         save(curves.draw(runs), _said(out / "curves.png"), None)
-    if comparison is not None:
+    else:
+        say("curves.png: left, there is no log.csv beside the checkpoint; --log FILE names one")
+    if comparison is None:
+        say(
+            f"accuracy-time.png: left, {trade.TIMES} isn't in this folder; --times FILE names what "
+            "pytest benches/test_table2.py --benchmark-only --benchmark-json=FILE --data PAIRS measured"
+        )
+    else:
         save(trade.draw(comparison), _said(out / "accuracy-time.png"), comparison.weights)
+        if comparison.weights != weights:
+            say(f"its accuracies are of the weights {comparison.weights[:8]}, not of this checkpoint, {weights[:8]}")
     _said(out / "figures.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _log_beside(checkpoint: Path | None) -> list[Path]:
+    """The log of the training that left a checkpoint, where it is still beside it."""
+    beside = [] if checkpoint is None else [checkpoint.parent / "log.csv"]
+    return [file for file in beside if file.is_file()]
+
+
+def _comparison(times: Path | None, accuracy: Path) -> trade.Comparison | None:
+    """The retrieval comparison from the files asked for, or from the repository's if this runs in it."""
+    if times is None and not (trade.TIMES.is_file() and accuracy.is_file()):
+        return None
+    return trade.read(times or trade.TIMES, accuracy)
 
 
 def _name(file: Path) -> str:

@@ -14,6 +14,10 @@ from mlrm.figures.style import COLOURS, FAINT, new_figure, plain
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+RESULTS = Path("benches/results")
+TIMES = RESULTS / "intel-r-xeon-r-processor-2-10ghz-2-threads-table2.json"
+ACCURACY = RESULTS / "table2-accuracy.json"
+"""The results that the repository holds, for whoever works in it."""
 METHODS = ("TC-Net", "LA", "DLA", "MLRM")
 NOTE = (
     "One trunk, trained for MLRM, gives all features: TC-Net, LA and DLA are their ways of comparing, not their "

@@ -177,3 +177,29 @@ def test_two_models_for_images_of_other_sizes_are_refused(tmp_path: Path) -> Non
     result = run(files[0], "--against", files[1], "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_by_itself_the_command_draws_what_lies_at_hand_and_names_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "best.pt")
+    monkeypatch.chdir(tmp_path)
+    alone = run(checkpoint, "--drawn", 2, "--out", "alone", "--device", "cpu")
+    assert alone.exit_code == 0, alone.output
+    assert {file.name for file in Path("alone").iterdir()} == {
+        "attention-drawn.png",
+        "nearest-drawn.png",
+        "figures.json",
+    }
+    said = " ".join(alone.output.split())
+    assert "curves.png: left, there is no log.csv beside the checkpoint; --log FILE" in said
+    assert f"accuracy-time.png: left, {trade.TIMES} isn't in this folder; --times FILE" in said
+
+    (tmp_path / "log.csv").write_text(TRAINING)
+    trade.RESULTS.mkdir(parents=True)
+    for made, place in zip(write_comparison(tmp_path), (trade.TIMES, trade.ACCURACY), strict=True):
+        made.rename(place)
+    whole = run(checkpoint, "--drawn", 2, "--out", "whole", "--device", "cpu")
+    assert whole.exit_code == 0, whole.output
+    assert {"curves.png", "accuracy-time.png"} <= {file.name for file in Path("whole").iterdir()}
+    assert "its accuracies are of the weights abc, not of this checkpoint" in " ".join(whole.output.split())
