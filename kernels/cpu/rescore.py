@@ -7,6 +7,7 @@ four, and twice as many fit: better where few queries want the same row, and con
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -80,8 +81,8 @@ def _copies(query: Held, pairs: int, rows: int) -> tuple[NDArray[np.floating], i
 def _runs(groups: NDArray[np.int64]) -> Iterator[slice]:
     """Runs of equal numbers, where these lie together."""
     most = min(MOST_PAIRS, max(FEWEST_PAIRS, -(-len(groups) // RUNS)))
-    starts = np.nonzero(np.diff(groups, prepend=-1))[0].tolist()
-    for start, stop in zip(starts, [*starts[1:], len(groups)], strict=True):
+    ends = (np.nonzero(groups[1:] != groups[:-1])[0] + 1).tolist()
+    for start, stop in pairwise([0, *ends, len(groups)]):
         for first in range(start, stop, most):
             yield slice(first, min(first + most, stop))
 
