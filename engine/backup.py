@@ -24,6 +24,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from engine.artefacts import read_artefacts, write_artefacts
 from engine.catalogue import Catalogue, new_gallery_id
 from engine.errors import GalleryCorruptError, GalleryError
 from engine.facets import start_counting, stop_counting
@@ -159,6 +160,7 @@ def _take_over(reading: sqlite3.Connection, writing: sqlite3.Connection) -> None
     # A segment of the same name may have other living rows than before: readers are to read them all.
     writing.execute("UPDATE segments SET changed = ?", (next_generation(writing),))
     write_names(writing, "quarantined", [])
+    write_artefacts(writing, read_artefacts(reading))
     write_dropped_rows(writing, 0)
     write_dropped_rows(writing, rows_ever - _rows_ever(writing))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.artefacts import Artefact, count_photos, read_artefacts
 from engine.database import Database
 from engine.errors import DuplicateIdError, GalleryVersionError, UnknownIdError
 from engine.facets import start_counting
@@ -136,6 +137,7 @@ class Catalogue(Database):
                 quarantined_photos=quarantined_photos,
                 dropped_rows=read_dropped_rows(connection),
                 index_keys=tuple(read_names(connection, "index_keys")),
+                artefacts=read_artefacts(connection),
             )
 
     def records(self, ids: Iterable[str] | None = None) -> dict[str, PhotoRecord]:
@@ -175,8 +177,15 @@ class Catalogue(Database):
                 "Replace them (replace=True), or leave them out"
             )
 
-    def add_segment(self, stored: StoredSegment, photos: Sequence[NewPhoto], *, replace: bool = False) -> None:
-        """Make a segment and its photos visible, all at once.
+    def add_segment(
+        self,
+        stored: StoredSegment,
+        photos: Sequence[NewPhoto],
+        *,
+        replace: bool = False,
+        made_by: Artefact | None = None,
+    ) -> None:
+        """Make a segment and its photos visible, all at once, and note what made it.
 
         What is quarantined under one of their ids goes for good, but its metadata stay where a photo brings none; with
         ``replace``, whatever is there under it goes.
@@ -188,6 +197,8 @@ class Catalogue(Database):
             kept: dict[str, str | None] = dict(connection.execute(lost, (ids,)).fetchall())
             _forget(connection, ID_IN_LIST if replace else f"{ID_IN_LIST} AND {QUARANTINED}", ids, generation)
             seq = insert_segment(connection, stored, generation)
+            if made_by is not None:
+                count_photos(connection, made_by, len(photos))
             connection.executemany(
                 "INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (

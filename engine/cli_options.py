@@ -14,7 +14,10 @@ ModelOption = Annotated[
 ]
 BackendOption = Annotated[
     str,
-    typer.Option(help="What runs the model: torch, torch-compile; for .onnx: onnx, openvino, openvino-bf16; tensorrt."),
+    typer.Option(
+        help="What runs the model: auto, or measure to time its choice again; torch, torch-compile; for .onnx: onnx, "
+        "openvino, openvino-bf16; tensorrt."
+    ),
 ]
 MetadataOption = Annotated[
     Path | None, typer.Option(help="A .csv or .jsonl file of metadata, with a column id or path.")

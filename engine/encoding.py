@@ -17,7 +17,7 @@ ENCODE_BATCH = 16
 
 
 def encode(encoder: Encoder, images: Iterable[Image.Image], domain: Any) -> Features:
-    """Features of RGB images, in batches."""
+    """Features of RGB images, in batches; on the device that the encoder computes on."""
     tensors = [image_to_tensor(image, encoder.image_size) for image in images]
     starts = range(0, len(tensors), ENCODE_BATCH)
     return Features.cat(encoder.encode(torch.stack(tensors[s : s + ENCODE_BATCH]), domain) for s in starts)

@@ -60,7 +60,7 @@ class ExactSearch:
     ) -> list[list[Hit]]:
         """The `top_k` nearest of the selected photos (all, if there are fewer) of each query, by (distance, id).
 
-        queries: float32 features of Q sketches on the CPU, finite. Raises `DeviceMemoryError` where the gallery
+        queries: float32 features of Q sketches on any device, finite. Raises `DeviceMemoryError` where the gallery
         doesn't fit the GPU.
         """
         snapshot = selection.snapshot

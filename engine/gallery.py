@@ -232,6 +232,7 @@ class Gallery:
             + sum(file.stat().st_size for file in (self.path / CODES).glob("*.safetensors")),
             bytes_resident=rows * self.meta.shapes.searched_bytes,
             index_keys=found.index_keys,
+            artefacts=found.artefacts,
             meta=self.meta,
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from engine.artefacts import Artefact
 from engine.backup import restore_into
 from engine.catalogue import Catalogue, name_ids
 from engine.compaction import CompactReport, compact
@@ -68,6 +69,7 @@ class GalleryWriter:
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
         previews: Sequence[bytes | None] | None = None,
         replace: bool = False,
+        made_by: Artefact | None = None,
     ) -> None:
         """Add N photos as one segment, in one commit: all of them or, on any error, none.
 
@@ -83,6 +85,7 @@ class GalleryWriter:
             metadata: for each photo a dict that JSON can hold.
             previews: small encoded pictures.
             replace: whether photos that are there under these ids go, in the same commit.
+            made_by: what computed the features, where that is known.
 
         Raises:
             InvalidPhotoError: an id, a path or metadata can't be stored, or a list isn't of length N.
@@ -110,7 +113,7 @@ class GalleryWriter:
                 f"can't write a segment of {len(photos)} photos to {self._path}: {error}. Nothing of this "
                 "batch was stored, what was committed before is still there. Free some space, check the disk"
             ) from error
-        self._catalogue.add_segment(stored, photos, replace=replace)
+        self._catalogue.add_segment(stored, photos, replace=replace, made_by=made_by)
 
     def update_metadata(self, entries: Mapping[str, Mapping[str, Any] | None]) -> None:
         """Replace the metadata of photos by id, in one commit; None takes them away.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
+from engine.artefacts import Artefact
 from engine.encode_ahead import BATCHES_AHEAD, EncodeAhead
 from engine.encoders import Encoder
 from engine.encoding import ENCODE_BATCH, encode, feature_block
@@ -45,6 +46,7 @@ class Ingest:
     metadata: of some photos, by id.
     replace: whether a photo replaces what is there under its id, and its metadata that of a photo that is there.
     index_keys: metadata keys that are to have an index.
+    made_by: what `encoder` runs, for the gallery's record.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class Ingest:
         metadata: Mapping[str, Mapping[str, Any]],
         replace: bool = False,
         index_keys: Sequence[str] = (),
+        made_by: Artefact | None = None,
     ) -> None:
         self._encoder, self._gallery, self._gallery_for, self._metadata = encoder, gallery, gallery_for, metadata
-        self._replace, self._index_keys = replace, index_keys
+        self._replace, self._index_keys, self._made_by = replace, index_keys, made_by
         self._writer: GalleryWriter | None = None
         self._stack = ExitStack()
         self._held: dict[str, _Held] = {}
@@ -228,7 +231,7 @@ class Ingest:
             self._collect()
 
     def _features_of(self, photos: list[Photo]) -> Features:
-        return encode(self._encoder, (photo.image for photo in photos), "photo")
+        return encode(self._encoder, (photo.image for photo in photos), "photo").to("cpu")
 
     def _encode_all(self) -> None:
         """Wait until every photo taken so far is encoded."""
@@ -274,6 +277,7 @@ class Ingest:
             metadata=[self._metadata.get(id_) for id_ in ids],
             previews=[photo.preview for photo in photos],
             replace=self._replace,
+            made_by=self._made_by,
         )
         self._added += ids
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.artefacts import Artefact
 from engine.features import FeatureShapes
 from engine.ids import Ids
 from engine.segments import StoredSegment
@@ -104,6 +105,7 @@ class CatalogueSummary:
     quarantined_photos: int
     dropped_rows: int
     index_keys: tuple[str, ...]
+    artefacts: Mapping[Artefact, int]
 
 
 @dataclass(frozen=True)
@@ -120,4 +122,5 @@ class GalleryInfo:
     bytes_on_disk: int
     bytes_resident: int  # what a search reads, and so keeps in memory: weights and levels of all rows, no maps
     index_keys: tuple[str, ...]
+    artefacts: Mapping[Artefact, int]  # what made features, and of how many photos; of add_features nobody knows
     meta: GalleryMeta

@@ -117,7 +117,8 @@ class Retriever(Keeper):
         with self._writing, bar as show:
             if (gallery := self.gallery) is not None:
                 self._check_model(gallery)
-            with Ingest(self.encoder, gallery, self._gallery_for, entries, replace, index_keys) as ingest:
+            made_by = self.backend.artefact
+            with Ingest(self.encoder, gallery, self._gallery_for, entries, replace, index_keys, made_by) as ingest:
                 report = ingest.run(expanded, progress or partial(show, "add photos"))
             self._keep_up(partial(show, "short codes"))
         return dataclasses.replace(report, unmatched=unmatched)
@@ -170,7 +171,8 @@ class Retriever(Keeper):
         sketches: some like those to come, which the choice is then tried by (64 will do). Done by itself for large
         galleries; `engine.optimize` says when. progress: called with the photos done and their total.
         """
-        features = encode(self.encoder, [load_image(one) for one in sketches], "sketch") if len(sketches) else None
+        images = [load_image(one) for one in sketches]
+        features = encode(self.encoder, images, "sketch").to("cpu") if images else None
         with self._writing:
             return optimize(Gallery.open(self.path), features, progress)
 
@@ -246,7 +248,7 @@ class Retriever(Keeper):
         weights below 0.
         """
         check_top_k(top_k)
-        queries = features.map(lambda tensor: tensor.detach().to("cpu").float())
+        queries = features.map(lambda tensor: tensor.detach().float())
         most = candidates_allowed(exact, max_candidates)
         return self._search(queries, top_k, Filter.parse(where, subset), [None] * len(queries), most)
 
@@ -258,15 +260,17 @@ class Retriever(Keeper):
         images: Sequence[Image.Image | None],
         most: int | None,
     ) -> list[SearchResult]:
-        gallery, found = self.gallery, feature_block(queries).shapes
-        check_query(queries)
+        # For checks and explanations alone: what a GPU encoded is searched for where it is.
+        shown = queries.to("cpu")
+        gallery, found = self.gallery, feature_block(shown).shapes
+        check_query(shown)
         if gallery is None:
-            return make_results(None, queries, [Answer([], SearchReport())] * len(images), images)
+            return make_results(None, shown, [Answer([], SearchReport())] * len(images), images)
         expected = gallery.meta.shapes
         if (expected.regions, expected.level_dims) != (found.regions, found.level_dims):
             raise FeatureShapeError(f"the query has {found}; {self.path} holds {expected}: use the gallery's model")
         answers = self._find(gallery, gallery.select(where), queries, top_k, max_candidates=most)
-        return make_results(gallery, queries, answers, images)
+        return make_results(gallery, shown, answers, images)
 
     def _gallery_for(
         self, block: FeatureBlock, fingerprint: str | None = None, region_weight_power: int | None = None

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from export.images import Progress, load_pairs, pairs_name
 from export.parity import ORIGINAL_BATCH, Parity, both_sides, compare, looser, original
 from export.precision import HALF, lower
 from mlrm.checkpoint import SHIPPED, load
-from mlrm.errors import ConfigError
+from mlrm.errors import CheckpointError, ConfigError
 from mlrm.model import MLRM
 
 Dtype = Literal["fp32", "fp16", "bf16", "int8"]
@@ -172,30 +173,31 @@ def first_backend(dtype: str) -> str:
 def check(model: MLRM, files: Sequence[Path], options: OnnxOptions, progress: Progress) -> dict[str, Parity]:
     """Compare files of `write_onnx` with their model at batch 1, 2 and the largest, by every backend that runs here.
 
-    The first is the one the files are judged by; that the others pass too is what `backend="auto"` goes by. Nothing is
-    written. Raises `ExportError` where the first one's package is missing.
+    On the CPU and, where there is one, on a GPU. The first is the one the files are judged by; that the others pass too
+    is what `backend="auto"` goes by. Nothing is written. Raises `ExportError` where the first one's package is missing.
     """
     first = first_backend(options.dtype)
     images = load_pairs(options.data, "test", model.config.image_size, options.pairs, progress)
     expected = None
     reports: dict[str, Parity] = {}
-    for name in sorted(BACKENDS, key=lambda name: name != first):
+    devices = [torch.device("cpu")] + [torch.device("cuda")] * torch.cuda.is_available()
+    for name, device in product(sorted(BACKENDS, key=lambda name: name != first), devices):
         backend = BACKENDS[name]
-        if backend.takes != ONNX or (options.dtype == "bf16" and name == "onnx"):
+        if backend.takes != ONNX or device.type not in backend.devices or (options.dtype == "bf16" and name == "onnx"):
             continue
         try:
-            encoder = backend.opened(files[0], torch.device("cpu"))
-        except ConfigError as error:
-            if name != first:
-                continue  # not installed, or a precision this processor doesn't have: `auto` won't take it either
+            encoder = backend.opened(files[0], device)
+        except (ConfigError, CheckpointError) as error:
+            if name != first or device.type != "cpu":
+                continue  # not installed, or a precision or operation it doesn't have: `auto` won't take it either
             raise ExportError(f"parity of {options.dtype} can't be checked: {error}; or give --no-parity") from error
         if expected is None:
             expected = both_sides(original(model), images, ORIGINAL_BATCH, "the original", progress)
-        reports[name] = compare(
+        reports[name if device.type == "cpu" else f"{name} on {device}"] = compare(
             encoder.encode,
             model,
             images,
-            runtime=f"{name} {backend.installed()}, CPU",
+            runtime=backend.runtime(device),
             dtype=looser(options.dtype, "bf16") if name.endswith("bf16") else options.dtype,
             batches=(1, 2, options.max_batch),
             progress=progress,

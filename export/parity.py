@@ -18,7 +18,7 @@ from mlrm.model import MLRM, Domain
 TOP_K = 10
 ORIGINAL_BATCH = 8
 Encode = Callable[[Tensor, Domain], Features]
-"""uint8 images [B, 3, size, size] and their domain -> features, float32 on the CPU."""
+"""uint8 images [B, 3, size, size] and their domain -> features, float32 on any device."""
 Sides = tuple[Features, Features]
 """Of sketches, and of photos."""
 
@@ -147,14 +147,18 @@ def compare(
     largest = max(batches)
     if expected is None:
         expected = both_sides(original(model), images, ORIGINAL_BATCH, "the original", progress)
-    found = both_sides(encode, images, largest, runtime, progress)
+
+    def run(pixels: Tensor, domain: Domain) -> Features:
+        return encode(pixels, domain).to("cpu")
+
+    found = both_sides(run, images, largest, runtime, progress)
     outputs: list[OutputError] = []
     for batch in sorted(set(batches)):
         rows = [row % len(images.sketches) for row in range(batch)]
         if batch == largest and batch <= len(images.sketches):
             at_batch = found
         else:
-            at_batch = encode(images.sketches[rows], "sketch"), encode(images.photos[rows], "photo")
+            at_batch = run(images.sketches[rows], "sketch"), run(images.photos[rows], "photo")
         pairs = zip(at_batch, expected, strict=True)
         parts = [(new[list(range(batch))], old[rows]) for new, old in pairs]
         outputs += _output_errors(Features.cat(new for new, _ in parts), Features.cat(old for _, old in parts), batch)

@@ -81,7 +81,7 @@ def _calibrate(model: Path, ranges: Path, images: ImagePairs, metadata: ExportMe
     parts = {"both": [images.sketches, images.photos], "sketch": [images.sketches], "photo": [images.photos]}
     pixels = torch.cat(parts[metadata.domain])
     for start in range(0, len(pixels), CHUNK):
-        calibrator.collect_data(_Reader(to_input(pixels[start : start + CHUNK], metadata.input_dtype)))
+        calibrator.collect_data(_Reader(to_input(pixels[start : start + CHUNK], metadata.input_dtype).numpy()))
         progress("find int8 ranges", min(start + CHUNK, len(pixels)), len(pixels))
     save_tensors_data(calibrator.compute_data(), ranges)
 

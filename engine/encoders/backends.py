@@ -43,6 +43,10 @@ class Backend:
                 continue
         return None
 
+    def runtime(self, device: torch.device) -> str:
+        """What parity is checked by and holds for: backend, version and type of device, "onnx 1.31.1, CPU"."""
+        return f"{self.name} {self.installed()}, {device.type.upper()}"
+
     def opened(self, model: Model, device: torch.device) -> Encoder:
         """`open`, with a missing package as a `ConfigError` that says how to install it."""
         if device.type not in self.devices:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.encoders.torch_encoder import TorchEncoder, float32_convolutions
+from engine.encoders.transfer import on_device
 from kernels.gpu.availability import why_no_launcher
 from mlrm.errors import ConfigError
 from mlrm.features import Features
@@ -42,7 +43,7 @@ class CompiledEncoder(TorchEncoder):
         """See `Encoder.encode`."""
         domain = "photo" if self._shared else domain  # the same network: compiled and captured once
         parts = []
-        for part in torch.split(images, BATCHES[-1]):
+        for part in torch.split(on_device(images, self._device), BATCHES[-1]):
             batch = next(size for size in BATCHES if size >= len(part))
             filled = torch.cat([part, part[:1].expand(batch - len(part), -1, -1, -1)])
             with (
@@ -51,7 +52,7 @@ class CompiledEncoder(TorchEncoder):
                 float32_convolutions(self._device),
                 torch._dynamo.config.patch(recompile_limit=RECOMPILATIONS),
             ):
-                parts.append(self._run(filled, domain).to("cpu")[: len(part)])
+                parts.append(self._run(filled, domain)[: len(part)])
         return Features.cat(parts)
 
     def _run(self, images: Tensor, domain: Literal["sketch", "photo"]) -> Features:
@@ -59,7 +60,7 @@ class CompiledEncoder(TorchEncoder):
             features: Features = self._compiled(images.contiguous(memory_format=torch.channels_last), domain)
             return features
         if (len(images), domain) not in self._graphs:
-            self._graphs[len(images), domain] = _Captured(self._compiled, images.to(self._device), domain)
+            self._graphs[len(images), domain] = _Captured(self._compiled, images, domain)
         return self._graphs[len(images), domain].replay(images)
 
 
@@ -84,10 +85,10 @@ class _Captured:
             self._features = model(self._images, domain)
 
     def replay(self, images: Tensor) -> Features:
-        """The outputs of other images; the next call overwrites them."""
+        """The outputs of other images, copied out of the graph's memory, which the next call overwrites."""
         self._images.copy_(images)
         self._graph.replay()
-        return self._features
+        return self._features.map(torch.clone)
 
 
 def require_compiler(device: torch.device) -> None:

@@ -7,13 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.encoders.transfer import on_device
 from mlrm.config import MLRMConfig
 from mlrm.errors import CheckpointError, ConfigError
 from mlrm.features import Features
@@ -24,7 +23,6 @@ PREFIX = "mlrm."
 INPUT = "image"
 
 FileDomain = Literal["both", "sketch", "photo"]
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,8 @@ class Graph(Protocol):
     def properties(self) -> Mapping[str, str]:
         """The file's metadata."""
 
-    def run(self, images: Array) -> Sequence[Array]:
-        """Images [B, 3, size, size] of the input's type -> the outputs in the file's order."""
+    def run(self, images: Tensor) -> Sequence[Tensor]:
+        """Images [B, 3, size, size] of the input's type -> the outputs in the file's order; on the encoder's device."""
 
 
 class ExportedEncoder(ABC):
@@ -117,20 +115,22 @@ class ExportedEncoder(ABC):
 
     written_by = "export.to_onnx"
     """The command whose files it runs, for messages."""
+    device = torch.device("cpu")
+    """Where its graphs take images and leave their outputs."""
 
     def __init__(self, path: Path) -> None:
-        self.name = str(path.absolute())
+        self.name, self.file = str(path.absolute()), path.absolute()
         graph, self.metadata = self._opened(path)
         self._graphs = {self.metadata.domain: graph}
         if self.metadata.domain != "both":
             other: FileDomain = "photo" if self.metadata.domain == "sketch" else "sketch"
-            sibling = half(path, other)
+            sibling, self.file = half(path, other), half(path.absolute(), "photo")
             self._graphs[other], metadata = self._opened(sibling)
             if (found := _network(metadata)) != (expected := _network(replace(self.metadata, domain=other))):
                 raise CheckpointError(
                     f"{sibling.name} is {found}; expected {expected}, beside {path.name}: export both again"
                 )
-        self.fingerprint = self.metadata.fingerprint
+        self.fingerprint, self.dtype = self.metadata.fingerprint, self.metadata.dtype
         self.image_size = self.metadata.config.image_size
         self.region_weight_power = self.metadata.config.region_weight_power
 
@@ -150,15 +150,14 @@ class ExportedEncoder(ABC):
         if images.dtype != torch.uint8 or tuple(images.shape[1:]) != expected:
             raise ValueError(f"images are {images.dtype} {tuple(images.shape)}; expected torch.uint8 [B, *{expected}]")
         outputs = self._graphs["both" if self.metadata.domain == "both" else domain].run(
-            to_input(images, self.metadata.input_dtype)
+            to_input(on_device(images, self.device), self.metadata.input_dtype)
         )
-        return to_features([torch.from_numpy(output) for output in outputs])
+        return to_features(outputs)
 
 
-def to_input(images: Tensor, dtype: Literal["uint8", "float32"]) -> Array:
-    """Images uint8 [B, 3, H, W] -> what a graph of that input type takes."""
-    array: Array = images.numpy()
-    return array if dtype == "uint8" else array.astype(np.float32) / np.float32(255)
+def to_input(images: Tensor, dtype: Literal["uint8", "float32"]) -> Tensor:
+    """Images uint8 [B, 3, H, W] -> what a graph of that input type takes, on the same device."""
+    return images if dtype == "uint8" else images.float() / 255
 
 
 def to_features(outputs: Sequence[Tensor]) -> Features:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import onnxruntime
 import torch
+from torch import Tensor
 
-from engine.encoders.exported import INPUT, Array, ExportedEncoder, Graph
+from engine.encoders.exported import INPUT, ExportedEncoder, Graph
 from mlrm.errors import CheckpointError, ConfigError
 
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
@@ -62,9 +63,8 @@ class _Session:
         self._session = session
         self.properties: dict[str, str] = session.get_modelmeta().custom_metadata_map
 
-    def run(self, images: Array) -> Sequence[Array]:
-        outputs: Sequence[Array] = self._session.run(None, {INPUT: images})
-        return outputs
+    def run(self, images: Tensor) -> Sequence[Tensor]:
+        return [torch.from_numpy(output) for output in self._session.run(None, {INPUT: images.numpy()})]
 
 
 def require_available(provider: str) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
+from engine.artefacts import Artefact
 from engine.encoders import Encoder
 from engine.encoders.backends import BACKENDS, CHECKPOINT, ENGINE, ONNX, Backend, Model, file_kind
 from engine.encoders.exported import halves
-from engine.encoders.parity_file import compared_backends, file_hash
+from engine.encoders.parity_file import compared_runtimes, file_hash
 from engine.encoders.race import Race, race_key, remembered, run_race
 from mlrm.errors import CheckpointError, ConfigError, MLRMError
 
-AUTO = "auto"
+AUTO, MEASURE = "auto", "measure"
+"""In place of a backend's name: the fastest that ranks right, by the times remembered, or measured again."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +33,26 @@ class Opened:
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"
 
+    @cached_property
+    def artefact(self) -> Artefact:
+        """What a gallery notes of it; reads the whole file the first time."""
+        return Artefact(self.name, self.encoder.dtype, self.encoder.name, file_hash(self.encoder.file))
+
 
 def open_encoder(model: Model, device: torch.device, backend: str = AUTO) -> Opened:
     """Open a checkpoint (None: the shipped one), an `.onnx` of `export.to_onnx` or an `.engine` of `export.to_trt`.
 
     backend: a name of `engine.encoders.backends`, or "auto": for a checkpoint PyTorch, for an engine TensorRT, and for
     an `.onnx` the backend that encodes a sketch fastest on this machine, of those that are installed and passed the
-    parity check whose report lies beside the file. The times are measured once and remembered.
+    parity check, by this version and on this type of device, whose report lies beside the file. The times are measured
+    once and remembered; "measure" is "auto" that takes them again, for a machine that was busy the first time.
     Raises `CheckpointError` for a file that can't be read, and `ConfigError` for a backend that doesn't exist, doesn't
     take this file or can't run here, and for an `.onnx` that no installed backend is known to rank right with.
     """
-    if backend != AUTO:
+    if backend not in (AUTO, MEASURE):
         return Opened(_asked(backend, model).opened(model, device), backend, "as asked")
     if model is not None and file_kind(model) == ONNX:
-        return _fastest(Path(model), device)
+        return _fastest(Path(model), device, again=backend == MEASURE)
     name = "tensorrt" if file_kind(model) == ENGINE else "torch"
     reason = "what runs engines" if file_kind(model) == ENGINE else "the reference; export the model for a faster one"
     return Opened(BACKENDS[name].opened(model, device), name, reason)
@@ -53,7 +62,7 @@ def _asked(name: str, model: Model) -> Backend:
     """The backend of that name, if it takes the model's file."""
     backend = BACKENDS.get(name)
     if backend is None:
-        raise ConfigError(f"backend is {name!r}; expected auto, {', '.join(BACKENDS)}")
+        raise ConfigError(f"backend is {name!r}; expected auto, measure, {', '.join(BACKENDS)}")
     if backend.takes != file_kind(model):
         found = "the shipped checkpoint" if model is None else str(model)
         way = {ONNX: "python -m export.to_onnx", ENGINE: "python -m export.to_trt"}.get(backend.takes)
@@ -67,22 +76,18 @@ def _asked(name: str, model: Model) -> Backend:
     return backend
 
 
-def _fastest(file: Path, device: torch.device) -> Opened:
-    """The fastest backend of those whose parity passed."""
+def _fastest(file: Path, device: torch.device, again: bool) -> Opened:
+    """The fastest backend of those whose parity passed; again: whatever is remembered."""
     files = halves(file)
     if missing := [one for one in files if not one.is_file()]:
         raise CheckpointError(f"no model at {missing[0]}; expected a file that python -m export.to_onnx wrote")
-    reports = [compared_backends(one) for one in files]
+    reports = [compared_runtimes(one) for one in files]
     verdicts = {name: all(one.get(name) for one in reports) for name in reports[0]} if all(reports) else {}
-    able = [
-        one
-        for one in BACKENDS.values()
-        if one.takes == ONNX and device.type in one.devices and verdicts.get(one.name) and one.installed()
-    ]
+    able = [one for one in _for_onnx(device) if one.installed() and verdicts.get(one.runtime(device))]
     if not able:
         raise ConfigError(_none_able(file, verdicts, device))
-    key = race_key(" ".join(map(file_hash, files)), {one.name: one.installed() or "" for one in able}, device)
-    race = remembered(key)
+    key = race_key(" ".join(map(file_hash, files)), [one.runtime(device) for one in able], device)
+    race = None if again else remembered(key)
     if race is not None:
         with suppress(ConfigError, CheckpointError):  # it can't be opened any more: what else can runs again
             return Opened(BACKENDS[race.winner].opened(file, device), race.winner, _because(race, "remembered"))
@@ -119,25 +124,36 @@ def _because(race: Race, when: str) -> str:
     return f"fastest of those whose parity passed, for one sketch, {when}: {times}"
 
 
-def _none_able(file: Path, verdicts: dict[str, bool], device: torch.device) -> str:
-    passed = [name for name, good in verdicts.items() if good]
-    elsewhere = [one for name in passed if (one := BACKENDS.get(name)) and one.installed()]
-    names = ", ".join(one.name for one in BACKENDS.values() if one.takes == ONNX and device.type in one.devices)
-    by_hand = f"or choose a backend yourself, which skips this check: {names}"
+def _for_onnx(device: torch.device) -> list[Backend]:
+    return [one for one in BACKENDS.values() if one.takes == ONNX and device.type in one.devices]
+
+
+def _none_able(file: Path, verdicts: Mapping[str, bool], device: torch.device) -> str:
+    here = _for_onnx(device)
+    again = f"export it again on this machine: python -m export.to_onnx CHECKPOINT --out {file}"
+    by_hand = f"or choose a backend yourself, which skips this check: {', '.join(one.name for one in here)}"
     if not verdicts:
         return (
             f"{file} has no parity report of this very file beside it, so nobody knows which backend ranks like the "
-            f"original: export it again (python -m export.to_onnx CHECKPOINT --out {file}), {by_hand}"
+            f"original: {again}, {by_hand}"
         )
+    passed = [runtime for runtime, good in verdicts.items() if good]
     if not passed:
-        return f"{file} failed its parity check with {', '.join(verdicts)}: export it with --dtype fp32, {by_hand}"
-    if elsewhere:
-        return (
-            f"{file} passed its parity check with {', '.join(passed)}, none of which runs on {device}: give device="
-            f"{elsewhere[0].devices[0]!r}, or export it with --dtype fp16 or fp32, {by_hand}"
-        )
-    packages = " ".join(sorted({BACKENDS[name].package for name in passed if name in BACKENDS}))
+        return f"{file} failed its parity check with {'; '.join(verdicts)}: export it with --dtype fp32, {by_hand}"
+    ways = [f"{one.runtime(device)} ({_known(verdicts, one.runtime(device))})" for one in here if one.installed()]
+    missing = {one.package for one in here if not one.installed() and any(_is_of(one, runtime) for runtime in passed)}
+    advice = [f"pip install {' '.join(sorted(missing))}"] * bool(missing)
+    if device.type != "cpu" and any(runtime.endswith(", CPU") for runtime in passed):
+        advice.append("give device='cpu'")
     return (
-        f"{file} passed its parity check with {', '.join(passed)}, none of which is installed and runs on {device}: "
-        f"pip install {packages}, {by_hand}"
+        f"{file} passed its parity check with {'; '.join(passed)}; on {device} here {'; '.join(ways) or 'nothing'} "
+        f"could run it: {', '.join([*advice, again, by_hand])}"
     )
+
+
+def _known(verdicts: Mapping[str, bool], runtime: str) -> str:
+    return "failed" if runtime in verdicts else "not checked"
+
+
+def _is_of(backend: Backend, runtime: str) -> bool:
+    return runtime.startswith(f"{backend.name} ")

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import openvino
+import torch
+from torch import Tensor
 
-from engine.encoders.exported import INPUT, Array, ExportedEncoder, Graph
+from engine.encoders.exported import INPUT, ExportedEncoder, Graph
 from mlrm.errors import CheckpointError, ConfigError
 
 Precision = Literal["f32", "bf16", "f16"]
@@ -52,12 +54,12 @@ class _Compiled:
         self._local = threading.local()  # a request runs one call at a time
         self.properties = properties
 
-    def run(self, images: Array) -> Sequence[Array]:
+    def run(self, images: Tensor) -> Sequence[Tensor]:
         if not hasattr(self._local, "request"):
             self._local.request = self._compiled.create_infer_request()
-        outputs = self._local.request.infer({INPUT: images}, share_inputs=True)
+        outputs = self._local.request.infer({INPUT: images.numpy()}, share_inputs=True)
         # Copied out of the request's buffers, which the thread's next call overwrites.
-        return [outputs[index].copy() for index in range(len(self._compiled.outputs))]
+        return [torch.from_numpy(outputs[index].copy()) for index in range(len(self._compiled.outputs))]
 
 
 def require_precision(asked: str, got: str) -> None:

@@ -29,10 +29,13 @@ def read_report(file: Path) -> dict[str, Any]:
     return report if isinstance(report, dict) else {}
 
 
-def compared_backends(file: Path) -> dict[str, bool]:
-    """The backends `file` was compared with its original by, and whether it passed; none for another file's report."""
+def compared_runtimes(file: Path) -> dict[str, bool]:
+    """What `file` was compared with its original by (`Backend.runtime`), and whether it passed.
+
+    Empty for another file's report.
+    """
     report = read_report(file)
     found = report.get("backends")
     if report.get("sha256") != file_hash(file) or not isinstance(found, Mapping):
         return {}
-    return {name: bool(one.get("passed")) for name, one in found.items() if isinstance(one, Mapping)}
+    return {str(one.get("runtime")): bool(one.get("passed")) for one in found.values() if isinstance(one, Mapping)}

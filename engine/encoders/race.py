@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +41,21 @@ def memory_file() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlrm-engine" / "backends.json"
 
 
-def race_key(model: str, versions: Mapping[str, str], device: torch.device) -> str:
-    """What a race's result holds for: the model's hash, the backends' versions, the processor or GPU, its threads."""
+def race_key(model: str, runtimes: Sequence[str], device: torch.device) -> str:
+    """What a race's result holds for: the model's hash, what runs it, the processor or GPU, the CPUs it may use.
+
+    runtimes: of the backends, with their versions and type of device (`Backend.runtime`).
+    """
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    parts = [model, *(f"{name} {found}" for name, found in sorted(versions.items())), where, f"{os.cpu_count()} cores"]
+    parts = [model, *sorted(runtimes), where, f"{usable_cpus()} CPUs"]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def usable_cpus() -> int:
+    """The processors that this process may use: a container or `taskset` may leave it fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):  # not everywhere
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def remembered(key: str) -> Race | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.encoders.engine_sidecar import PACKAGES, Sidecar
-from engine.encoders.exported import INPUT, Array, ExportedEncoder, Graph
+from engine.encoders.exported import INPUT, ExportedEncoder, Graph
 from mlrm.errors import CheckpointError, ConfigError
 
 
@@ -22,13 +22,14 @@ class TensorRtEncoder(ExportedEncoder):
     """An engine and its sidecar, `m.engine` and `m.engine.json`; see `Encoder` for the attributes.
 
     Nothing is loaded that was built by another version, for another GPU, or isn't the sidecar's file: `ConfigError` and
-    `CheckpointError` name the command that builds it again. Images and features are torch's own memory on the GPU.
+    `CheckpointError` name the command that builds it again. Images and features are torch's own memory on the GPU: the
+    engine reads and writes there, and nothing goes by way of the host.
     """
 
     written_by = "export.to_trt"
 
     def __init__(self, path: str | os.PathLike[str], device: torch.device) -> None:
-        self._device = device
+        self.device = device
         super().__init__(Path(path))
 
     def open(self, path: Path) -> Graph:
@@ -40,10 +41,10 @@ class TensorRtEncoder(ExportedEncoder):
                 f"{path.name} needs an NVIDIA GPU and a CUDA build of torch, and torch {torch.__version__} sees no "
                 f"GPU; use the ONNX file it was built from, {sidecar.onnx}"
             )
-        major, minor = torch.cuda.get_device_capability(self._device)
-        name = torch.cuda.get_device_name(self._device)
+        major, minor = torch.cuda.get_device_capability(self.device)
+        name = torch.cuda.get_device_name(self.device)
         sidecar.require_fit(library.__version__, f"{major}.{minor}", name)
-        return _Engine(library, sidecar, self._device)
+        return _Engine(library, sidecar, self.device)
 
 
 def import_runtime(sidecar: Sidecar) -> ModuleType:
@@ -83,25 +84,28 @@ class _Engine:
         self._one_at_a_time = threading.Lock()  # a context runs one call at a time
         self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def run(self, images: Array) -> Sequence[Array]:
-        parts = [self._run(part) for part in torch.split(torch.from_numpy(images), self._most)]
-        return [torch.cat(outputs).numpy() for outputs in zip(*parts, strict=True)]
+    def run(self, images: Tensor) -> Sequence[Tensor]:
+        parts = [self._run(part) for part in torch.split(images, self._most)]
+        return [torch.cat(outputs) for outputs in zip(*parts, strict=True)]
 
     def _run(self, images: Tensor) -> list[Tensor]:
         """At most as many images as the profile takes; fewer than it takes are filled up."""
         count = len(images)
         missing = max(0, self._least - count)
-        filled = torch.cat([images, images[:1].expand(missing, -1, -1, -1)]).contiguous().pin_memory()
+        filled = torch.cat([images, images[:1].expand(missing, -1, -1, -1)]).contiguous()
+        caller = torch.cuda.current_stream(self._device)
         with self._one_at_a_time, torch.cuda.stream(self._stream):
-            shown = filled.to(self._device, non_blocking=True)
-            self._context.set_input_shape(INPUT, tuple(shown.shape))
-            self._context.set_tensor_address(INPUT, shown.data_ptr())
+            self._stream.wait_stream(caller)  # the images may still be on their way
+            filled.record_stream(self._stream)  # its memory is not to be given away before this stream has read it
+            self._context.set_input_shape(INPUT, tuple(filled.shape))
+            self._context.set_tensor_address(INPUT, filled.data_ptr())
             outputs = []
             for name in self._outputs:
                 output = torch.empty(tuple(self._context.get_tensor_shape(name)), device=self._device)
                 self._context.set_tensor_address(name, output.data_ptr())
+                output.record_stream(caller)
                 outputs.append(output)
             if not self._context.execute_async_v3(self._stream.cuda_stream):
                 raise ConfigError("TensorRT could not run the engine; its log above says why")
-            # To the host before the next call may reuse this memory; `.cpu()` waits for the stream.
-            return [output.cpu()[:count] for output in outputs]
+            caller.wait_stream(self._stream)
+        return [output[:count] for output in outputs]

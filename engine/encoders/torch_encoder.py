@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from engine.encoders.transfer import on_device
 from engine.model_check import SHIPPED_NAME
 from mlrm.checkpoint import SHIPPED, load
 from mlrm.features import Features
@@ -24,7 +25,8 @@ class TorchEncoder:
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None, device: torch.device) -> None:
         self.name = SHIPPED_NAME if checkpoint is None else str(Path(checkpoint).absolute())
-        model = load(SHIPPED if checkpoint is None else checkpoint)
+        self.file, self.dtype = SHIPPED if checkpoint is None else Path(checkpoint).absolute(), "fp32"
+        model = load(self.file)
         model.config.require_image_features()
         self.fingerprint = model.fingerprint()
         self.image_size = model.config.image_size
@@ -36,12 +38,10 @@ class TorchEncoder:
     def encode(self, images: Tensor, domain: Literal["sketch", "photo"]) -> Features:
         """See `Encoder.encode`."""
         with torch.inference_mode():
-            if self._device.type == "cuda":
-                images = images.pin_memory()  # so that the copy waits for nothing the GPU has to do
-            images = images.to(self._device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+            images = on_device(images, self._device).contiguous(memory_format=torch.channels_last)
             with float32_convolutions(self._device):
                 features: Features = self._model(images, domain)
-            return features.to("cpu")
+            return features
 
 
 _precision_lock = threading.Lock()

@@ -53,6 +53,7 @@ def run_batch(retriever: Retriever, searches: Sequence[Search], timed: Timed) ->
     """The answer of each search, or the error that is its own: what is wrong with one doesn't touch the others."""
     started = time.perf_counter()
     features = encode(retriever.encoder, (search.image for search in searches), "sketch")
+    shown = features.to("cpu")  # for explanations; and waits for a GPU, so that the stages' times are their own
     encoded = time.perf_counter()
     timed("encode", encoded - started)
     groups: dict[str, list[int]] = {}
@@ -60,15 +61,18 @@ def run_batch(retriever: Retriever, searches: Sequence[Search], timed: Timed) ->
         groups.setdefault(json.dumps([search.options.where, search.options.subset]), []).append(number)
     answers: dict[int, SearchAnswer | Exception] = {}
     for group in groups.values():
-        answers |= _ranked(retriever, features, searches, group)
+        answers |= _ranked(retriever, features, shown, searches, group)
     timed("search", time.perf_counter() - encoded)
     return [answers[number] for number in range(len(searches))]
 
 
 def _ranked(
-    retriever: Retriever, features: Features, searches: Sequence[Search], group: list[int]
+    retriever: Retriever, features: Features, shown: Features, searches: Sequence[Search], group: list[int]
 ) -> dict[int, SearchAnswer | Exception]:
-    """The answers of searches that have one filter; if they fail together, each is asked by itself."""
+    """The answers of searches that have one filter; if they fail together, each is asked by itself.
+
+    features, shown: of all sketches, where they were encoded and on the CPU.
+    """
     options = [searches[number].options for number in group]
     try:
         found = retriever.search_features(
@@ -79,13 +83,17 @@ def _ranked(
         )
         photos = len(retriever)
         return {
-            number: _answer(result, one, features, number, photos)
+            number: _answer(result, one, shown, number, photos)
             for number, one, result in zip(group, options, found, strict=True)
         }
     except Exception as error:
         if len(group) == 1:
             return {group[0]: error}
-        return {n: answer for one in group for n, answer in _ranked(retriever, features, searches, [one]).items()}
+        return {
+            number: answer
+            for one in group
+            for number, answer in _ranked(retriever, features, shown, searches, [one]).items()
+        }
 
 
 def _answer(result: SearchResult, options: Options, features: Features, number: int, photos: int) -> SearchAnswer:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import openvino
@@ -12,12 +13,14 @@ import pytest
 import torch
 
 from engine.encoders import Encoder
-from engine.encoders.exported import ExportedEncoder, ExportMetadata
+from engine.encoders.exported import ExportedEncoder, ExportMetadata, Graph
 from engine.encoders.onnx_encoder import OnnxEncoder, require_available, require_same
 from engine.encoders.openvino_encoder import OpenVinoEncoder, Precision, require_precision
 from engine.errors import CheckpointError, ConfigError
 from export.images import ImagePairs
-from tests.export.conftest import Exported
+from export.onnx_file import OnnxOptions, describe
+from export.parity import compare
+from tests.export.conftest import Exported, no_progress
 
 CPU = torch.device("cpu")
 OPEN: dict[str, Callable[[Path], ExportedEncoder]] = {
@@ -93,6 +96,8 @@ def test_either_file_of_separate_networks_opens_both(
 ) -> None:
     images = pairs(224).photos[:1]
     by_sketch, by_photo = map(open_encoder, separate.files)
+    assert by_sketch.file == by_photo.file == separate.files[1]  # whose features a gallery holds
+    assert (by_sketch.dtype, by_photo.dtype) == ("fp32", "fp32")
     for domain in ("sketch", "photo"):
         one, other = (encoder.encode(images, domain) for encoder in (by_sketch, by_photo))
         torch.testing.assert_close(one.levels, other.levels)
@@ -197,3 +202,50 @@ def test_a_provider_this_build_lacks_is_refused() -> None:
 def test_a_gpu_is_refused_by_a_cpu_build(light: Exported) -> None:
     with pytest.raises(ConfigError, match="has no CUDAExecutionProvider"):
         OnnxEncoder(light.file, torch.device("cuda"))
+
+
+class Held(ExportedEncoder):
+    """An encoder whose graph notes where its images lie and gives what it holds: no runtime copies in between."""
+
+    def __init__(self, path: Path, properties: dict[str, str], outputs: list[torch.Tensor]) -> None:
+        self.properties, self.outputs, self.seen = properties, outputs, list[torch.Tensor]()
+        super().__init__(path)
+
+    def open(self, path: Path) -> Graph:
+        return self
+
+    def run(self, images: torch.Tensor) -> list[torch.Tensor]:
+        self.seen.append(images)
+        return self.outputs
+
+
+@pytest.mark.parametrize("input_dtype", ["uint8", "float32"])
+def test_images_and_features_are_the_graphs_own_tensors(light: Exported, tmp_path: Path, input_dtype: str) -> None:
+    """What a GPU's graph reads and writes is torch's memory there, and nothing goes by way of NumPy."""
+    (tmp_path / "m.onnx").touch()
+    options = OnnxOptions(input_dtype=input_dtype)  # type: ignore[arg-type]
+    properties = describe(light.model, "both", options).to_properties()
+    outputs = [torch.rand(2, 3, 4) for _ in range(6)]
+    encoder = Held(tmp_path / "m.onnx", properties, outputs)
+    images = torch.randint(0, 256, (2, 3, 256, 256), dtype=torch.uint8)
+    features = encoder.encode(images, "sketch")
+    found = [*features.levels, features.region_weights, features.level_weights, features.maps]
+    assert [id(one) for one in found] == [id(one) for one in outputs]
+    [seen] = encoder.seen
+    if input_dtype == "uint8":
+        assert seen.data_ptr() == images.data_ptr()
+    else:
+        np.testing.assert_array_equal(seen.numpy(), images.numpy().astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or "CUDAExecutionProvider" not in onnxruntime.get_available_providers(),
+    reason="needs an NVIDIA GPU and onnxruntime-gpu",
+)
+def test_onnxruntime_on_a_gpu_ranks_like_the_original(light: Exported, pairs: Callable[[int], ImagePairs]) -> None:
+    encoder = OnnxEncoder(light.file, torch.device("cuda"))
+    parity = compare(
+        encoder.encode, light.model, pairs(256), runtime="onnx", dtype="fp32", batches=(1, 2, 12), progress=no_progress
+    )
+    assert parity.failures == ()

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from engine.cli import app
 from engine.encoders import Encoder, backends, opening
 from engine.encoders.opening import open_encoder
-from engine.encoders.parity_file import compared_backends, file_hash, report_path
-from engine.encoders.race import Race, memory_file, race_key, remembered, run_race
+from engine.encoders.parity_file import compared_runtimes, file_hash, report_path
+from engine.encoders.race import memory_file, race_key
 from engine.errors import CheckpointError, ConfigError
 from engine.retriever import Retriever
 from export.images import ImagePairs
@@ -50,25 +50,29 @@ def model(_compared: Path, tmp_path: Path) -> Path:
 
 
 def judged(model: Path, **passed: bool) -> None:
-    """Change the report: these backends and no others were compared, and passed or not."""
+    """Change the report: these backends, as installed, were compared on the CPU and no others; they passed or not."""
     report = json.loads(report_path(model).read_text())
-    report["backends"] = {name.replace("_", "-"): {"passed": verdict} for name, verdict in passed.items()}
+    names = {name.replace("_", "-"): verdict for name, verdict in passed.items()}
+    report["backends"] = {name: {"passed": verdict, "runtime": runtime(name)} for name, verdict in names.items()}
     report_path(model).write_text(json.dumps(report))
+
+
+def runtime(name: str) -> str:
+    return backends.BACKENDS[name].runtime(CPU)
 
 
 def recall(model: Path, milliseconds: dict[str, float]) -> None:
     """Remember a race of backends for this file, as if it had been run."""
-    versions = {name: backends.BACKENDS[name].installed() or "" for name in milliseconds}
     memory_file().parent.mkdir(parents=True, exist_ok=True)
-    key = race_key(file_hash(model), versions, CPU)
+    key = race_key(file_hash(model), [runtime(name) for name in milliseconds], CPU)
     memory_file().write_text(json.dumps({key: {"milliseconds": milliseconds}}))
 
 
 def test_the_check_compares_every_backend_that_runs_here(model: Path) -> None:
-    found = compared_backends(model)
-    assert found["onnx"] is True
-    assert found["openvino"] is True
-    assert found.keys() <= ALL.keys()  # bf16 only where the processor has it
+    found = compared_runtimes(model)
+    assert found[runtime("onnx")] is True
+    assert found[runtime("openvino")] is True
+    assert found.keys() <= set(map(runtime, ALL))  # bf16 only where the processor has it
 
 
 def test_auto_measures_once_says_so_and_remembers(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +85,17 @@ def test_auto_measures_once_says_so_and_remembers(model: Path, monkeypatch: pyte
     again = open_encoder(model, CPU)
     assert again.name == first.name
     assert again.reason == first.reason.replace("measured now", "remembered")
+
+
+def test_measure_takes_the_times_again_and_remembers_them(model: Path) -> None:
+    judged(model, onnx=True, openvino=True)
+    recall(model, {"onnx": 1000.0, "openvino": 900.0})
+    assert open_encoder(model, CPU).reason.endswith("remembered: openvino 900.0 ms, onnx 1000.0 ms")
+    measured = open_encoder(model, CPU, "measure")
+    assert "measured now" in measured.reason
+    assert "900.0 ms" not in measured.reason
+    assert open_encoder(model, CPU).reason == measured.reason.replace("measured now", "remembered")
+    assert open_encoder(None, CPU, "measure").name == "torch"  # nothing to choose from
 
 
 @pytest.mark.parametrize("fastest", ["onnx", "openvino"])
@@ -128,17 +143,33 @@ def test_a_backend_that_cannot_run_here_leaves_the_others_and_is_named(
         open_encoder(model, CPU)
 
 
-def test_where_no_passed_backend_runs_on_the_device_the_device_is_to_blame(model: Path) -> None:
-    judged(model, openvino=True)
-    with pytest.raises(ConfigError, match=r"none of which runs on cuda: give device='cpu'") as error:
+def test_what_passed_on_the_cpu_is_not_trusted_on_a_gpu(model: Path) -> None:
+    judged(model, onnx=True, openvino=True)
+    version = backends.BACKENDS["onnx"].installed()
+    with pytest.raises(
+        ConfigError, match=rf"on cuda here onnx {version}, CUDA \(not checked\) could run it: give device='cpu', export"
+    ) as error:
         open_encoder(model, torch.device("cuda"))
+    assert f"passed its parity check with onnx {version}, CPU; openvino" in str(error.value)
     assert "pip install" not in str(error.value)
+
+
+def test_what_passed_by_another_version_is_not_trusted(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged(model, onnx=True, openvino=True)
+    version = importlib.metadata.version
+    monkeypatch.setattr(backends, "version", lambda name: "99.0" if name == "openvino" else version(name))
+    assert open_encoder(model, CPU).name == "onnx"
+    monkeypatch.setattr(backends, "version", lambda name: "99.0")
+    with pytest.raises(
+        ConfigError, match=r"onnx 99\.0, CPU \(not checked\).*: export it again on this machine: python -m"
+    ):
+        open_encoder(model, CPU)
 
 
 def test_of_two_networks_both_have_to_have_passed(separate: Exported, tmp_path: Path) -> None:
     files = [Path(shutil.copy(file, tmp_path)) for file in separate.files]
     for file in files:
-        passed = {"sha256": file_hash(file), "backends": {"onnx": {"passed": True}}}
+        passed = {"sha256": file_hash(file), "backends": {"onnx": {"passed": True, "runtime": runtime("onnx")}}}
         report_path(file).write_text(json.dumps(passed))
     for file in files:
         assert open_encoder(file, CPU).name == "onnx"
@@ -163,7 +194,9 @@ def test_a_backend_that_is_not_installed_is_not_taken(model: Path, monkeypatch: 
     without("openvino")
     assert open_encoder(model, CPU).name == "onnx"
     without("openvino", "onnxruntime", "onnxruntime-gpu")
-    with pytest.raises(ConfigError, match=r"none of which is installed .* pip install onnxruntime openvino"):
+    with pytest.raises(
+        ConfigError, match=r"on cpu here nothing could run it: pip install onnxruntime openvino, export"
+    ):
         open_encoder(model, CPU)
 
 
@@ -178,14 +211,14 @@ def test_without_a_report_of_this_very_file_auto_refuses_and_a_named_backend_run
 
 def test_where_all_backends_failed_auto_refuses(model: Path) -> None:
     judged(model, onnx=False, openvino=False)
-    with pytest.raises(ConfigError, match="failed its parity check with onnx, openvino: export it with --dtype fp32"):
+    with pytest.raises(ConfigError, match=r"failed its parity check with onnx .*; openvino .*: export it with --dtype"):
         open_encoder(model, CPU)
 
 
 def test_a_report_that_is_damaged_is_none(model: Path) -> None:
     for content in ("", "[]", "{}", '{"backends": 3}', json.dumps({"sha256": file_hash(model), "backends": {"a": 1}})):
         report_path(model).write_text(content)
-        assert compared_backends(model) == {}
+        assert compared_runtimes(model) == {}
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -207,7 +240,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
 @pytest.mark.parametrize(
     ("model_name", "backend", "message"),
     [
-        (None, "tensorflow", "backend is 'tensorflow'; expected auto, torch, torch-compile, onnx"),
+        (None, "tensorflow", "backend is 'tensorflow'; expected auto, measure, torch, torch-compile, onnx"),
         (None, "onnx", r"takes an \.onnx file, and the model is the shipped checkpoint: make one with .*to_onnx"),
         (None, "tensorrt", r"takes an \.engine file.*make one with .*to_trt"),
         ("m.onnx", "torch", r"takes a checkpoint, and the model is m\.onnx; or give backend auto, onnx, openvino"),
@@ -254,54 +287,3 @@ def test_the_commands_take_a_backend_and_say_which_it_is(model: Path, tmp_path: 
     assert "added a second" in indexed.stderr
     found = runner.invoke(app, ["search", str(folder / "a.png"), *options, "openvino", "--json"])
     assert [match["id"] for match in json.loads(found.stdout)] == ["a.png"]
-
-
-# -- the race
-
-
-class Sleeper:
-    """An encoder that takes some turns of a loop."""
-
-    image_size = 32
-
-    def __init__(self, work: int) -> None:
-        self.work = work
-
-    def encode(self, images: torch.Tensor, domain: str) -> None:
-        assert images.shape == (1, 3, 32, 32)
-        self.sum = sum(range(self.work))
-
-
-def test_the_race_is_won_by_the_one_that_does_less_and_is_remembered() -> None:
-    runners = {"slow": Sleeper(3_000_000), "fast": Sleeper(10)}
-    assert remembered("key") is None
-    race = run_race("key", runners)  # type: ignore[arg-type]
-    assert race.winner == "fast"
-    assert remembered("key") == race
-    assert remembered("another") is None
-    run_race("another", runners)  # type: ignore[arg-type]
-    assert remembered("key") == race
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"key": 3}', '{"key": {"milliseconds": {"onnx": "fast"}}}'])
-def test_a_damaged_memory_is_no_memory(content: str) -> None:
-    memory_file().parent.mkdir(parents=True)
-    memory_file().write_text(content)
-    assert remembered("key") is None
-    run_race("key", {"one": Sleeper(1)})  # type: ignore[dict-item]
-    assert remembered("key") is not None
-
-
-def test_a_home_that_cannot_be_written_to_costs_only_the_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert run_race("key", {"one": Sleeper(1)}).winner == "one"  # type: ignore[dict-item]
-    assert remembered("key") is None
-
-
-def test_another_file_or_version_is_another_race() -> None:
-    keys = {race_key(model, {"onnx": version}, CPU) for model in ("a", "b") for version in ("1", "2")}
-    assert len(keys) == 4
-    assert Race({"a": 2.0, "b": 1.0}).winner == "b"
