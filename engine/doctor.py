@@ -4,12 +4,13 @@ import importlib
 import importlib.metadata
 import importlib.util
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
+
+from engine.finding import Finding, tried
+from engine.runtimes import examine_runtimes
 
 _OWN = ("mlrm", "kernels", "engine")
 _REQUIRED = ("torch", "numpy", "pillow", "safetensors", "typer", "rich", "filelock")
@@ -26,15 +27,6 @@ _EXPORT = {
 _SERVICE = ("fastapi", "uvicorn", "python-multipart", "prometheus-client")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at; `works` is None where it is not needed."""
-
-    name: str
-    works: bool | None
-    text: str
-
-
 def examine() -> list[Finding]:
     """Versions, devices, backends that were really run, and other packages that hide ours."""
     findings = [Finding("python", True, f"{platform.python_version()} on {platform.platform()}")]
@@ -44,15 +36,15 @@ def examine() -> list[Finding]:
     findings += [_optional(name, note=note) for name, note in _EXPORT.items()]
     findings += [_optional(name, note="for the service (extra serve)") for name in _SERVICE]
     findings += [_clash(name) for name in _OWN]
-    findings.append(_onnxruntime_clash())
-    findings.append(_tried("search on the CPU", partial(_search_runs, "cpu")))
+    findings += examine_runtimes()
+    findings.append(tried("search on the CPU", partial(_search_runs, "cpu")))
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             name = torch.cuda.get_device_name(number)
-            findings.append(_tried(f"search on cuda:{number} ({name})", partial(_search_runs, f"cuda:{number}")))
+            findings.append(tried(f"search on cuda:{number} ({name})", partial(_search_runs, f"cuda:{number}")))
     else:
         findings.append(Finding("GPU", None, f"torch {torch.__version__} sees none"))
-    findings.append(_tried("shipped model", _shipped_model))
+    findings.append(tried("shipped model", _shipped_model))
     return findings
 
 
@@ -85,27 +77,6 @@ def _clash(package: str) -> Finding:
         False,
         f"found at {found}, expected {here}: another package has the name; uninstall it, or use a virtual environment",
     )
-
-
-def _onnxruntime_clash() -> Finding:
-    def installed(name: str) -> bool:
-        return any(dist.metadata["Name"] == name for dist in importlib.metadata.distributions())
-
-    if installed("onnxruntime") and installed("onnxruntime-gpu"):
-        return Finding(
-            "onnxruntime",
-            False,
-            "onnxruntime and onnxruntime-gpu share a folder and break each other: "
-            "pip uninstall -y onnxruntime onnxruntime-gpu, then install the one you want",
-        )
-    return Finding("onnxruntime and -gpu", True, "not both installed")
-
-
-def _tried(name: str, attempt: Callable[[], str]) -> Finding:
-    try:
-        return Finding(name, True, attempt())
-    except Exception as error:  # whatever is wrong here is what was asked for
-        return Finding(name, False, f"{type(error).__name__}: {error}")
 
 
 def _search_runs(device: str) -> str:

@@ -5,14 +5,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from engine import doctor
+from engine import doctor, runtimes
 from engine.cli import app
-from engine.doctor import Finding, examine
+from engine.doctor import examine
+from engine.finding import Finding
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,15 +75,74 @@ def test_a_missing_model_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_both_onnxruntimes_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Distribution:
-        def __init__(self, name: str) -> None:
-            self.metadata = {"Name": name}
+    def only(*names: str) -> Finding:
+        installed(monkeypatch, *names)
+        return runtimes.examine_runtimes()[0]
 
-    both = [Distribution("onnxruntime"), Distribution("onnxruntime-gpu")]
-    monkeypatch.setattr(importlib.metadata, "distributions", lambda: both)
-    assert doctor._onnxruntime_clash().works is False
-    monkeypatch.setattr(importlib.metadata, "distributions", lambda: both[1:])
-    assert doctor._onnxruntime_clash().works is True
+    both = only("onnxruntime", "onnxruntime-gpu")
+    wanted = "onnxruntime-gpu" if torch.cuda.is_available() else "onnxruntime"
+    assert both.works is False
+    assert both.text.endswith(f": pip uninstall -y onnxruntime onnxruntime-gpu && pip install {wanted}")
+    assert only("onnxruntime-gpu").works is True
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Let packages be listed as installed, and no others."""
+
+    def version(name: str) -> str:
+        if name not in names:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.2"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+
+
+def test_every_runtime_that_is_installed_was_tried(findings: dict[str, Finding]) -> None:
+    for name, package, done in (
+        ("ONNX Runtime", "onnxruntime", "ran a graph"),
+        ("OpenVINO", "openvino", "ran a graph"),
+        ("TensorRT for RTX", "tensorrt-rtx-cu13", "can be imported"),
+    ):
+        try:
+            importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            assert name not in findings
+        else:
+            assert findings[name].works is True
+            assert findings[name].text.endswith(done)
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "module"),
+    [
+        ("ONNX Runtime", "onnxruntime", "onnxruntime"),
+        ("OpenVINO", "openvino", "openvino"),
+        ("TensorRT", "tensorrt", "tensorrt"),
+        ("TensorRT for RTX", "tensorrt-rtx-cu13", "tensorrt_rtx"),
+    ],
+)
+def test_a_runtime_of_which_little_is_left_is_found_with_the_command_that_repairs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, package: str, module: str
+) -> None:
+    """Where two packages share a folder, uninstalling one leaves the other listed, and its folder nearly empty."""
+    installed(monkeypatch, package)
+    monkeypatch.setitem(sys.modules, module, ModuleType(module))  # as Python imports a folder without its files
+    broken = {finding.name: finding for finding in runtimes.examine_runtimes()}[name]
+    assert broken.works is False
+    assert "AttributeError" in broken.text
+    assert broken.text.endswith(f": pip install --force-reinstall --no-deps {package}==1.2")
+    monkeypatch.setitem(sys.modules, module, None)  # what Python keeps where an import fails
+    broken = {finding.name: finding for finding in runtimes.examine_runtimes()}[name]
+    assert broken.works is False
+    assert broken.text.endswith(f": pip install --force-reinstall --no-deps {package}==1.2")
+
+
+def test_a_runtime_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", lambda *_: [np.zeros(1)])
+    wrong = {finding.name: finding for finding in runtimes.examine_runtimes()}["ONNX Runtime"]
+    assert wrong.works is False
+    assert "1 + 1 is [0.0]" in wrong.text
 
 
 def test_our_packages_are_ours(findings: dict[str, Finding]) -> None:
