@@ -4,19 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from benches.encoder_rows import EncoderRow, EncoderRun
-from benches.encodings import PARTS, SWEPT_WAYS, WAYS
+from benches.encoder_rows import EncoderRow, EncoderRun, NotMeasured
+from benches.encodings import PARTS, SWEPT_WAYS, WAYS, Encoding, Part, encodings, parts
 from benches.page import machine_table, table
 
 REFERENCE = "torch"
 _NAMES = [*dict.fromkeys(name for ways in (*WAYS.values(), *SWEPT_WAYS.values()) for name in ways)]
-RANKS_RIGHT = 0.98
-"""Least share of PyTorch's 10 nearest that an encoder must find for its time to count: half precision's tolerance."""
 
 
 @dataclass(frozen=True)
 class EncoderGoal:
-    """What the fastest encoder that ranks right should reach at a batch, on all cores of a type of device.
+    """What the fastest encoder within its tolerances should reach at a batch, on all cores of a type of device.
 
     factor: times PyTorch eager's rate; milliseconds: at most so many an image. One of them is None.
     """
@@ -61,7 +59,7 @@ def goals_reached(run: EncoderRun) -> Iterator[GoalReached]:
         rows = [row for row in run.rows if (row.encoding.trunk, row.encoding.batch) == (goal.trunk, goal.batch)]
         rows = [row for row in rows if row.encoding.threads == max(one.encoding.threads for one in rows)]
         eager = [row for row in rows if row.encoding.encoder == REFERENCE]
-        right = [row for row in rows if row.top10 >= RANKS_RIGHT and row.encoding.encoder != REFERENCE]
+        right = [row for row in rows if not row.failures and row.encoding.encoder != REFERENCE]
         if goal.device_type != run.machine.device_type or not eager or not right:
             continue
         best = min(right, key=lambda row: row.seconds)
@@ -71,24 +69,26 @@ def goals_reached(run: EncoderRun) -> Iterator[GoalReached]:
 
 def encoder_page(run: EncoderRun) -> str:
     """The whole page."""
-    parts = [f"# Time of the encoders on {run.machine.device}", _HOW, "## Goals", _goals(run)]
+    text = [f"# Time of the encoders on {run.machine.device}", _HOW, *_weights(run), "## Goals", _goals(run)]
     for trunk, rows in groupby(sorted(run.rows, key=_place), lambda row: row.encoding.trunk):
-        parts += [f"## {trunk}", _encodings(list(rows))]
-    parts += ["## A search, part by part", _PARTS, _parts(run)]
-    if run.absent:
-        parts += ["## Not measured", table(("what", "why"), [(one.name, one.reason) for one in run.absent])]
-    parts += ["## Machine", table(("", ""), machine_table(run.machine))]
-    return "\n\n".join(parts) + "\n"
+        text += [f"## {trunk}", _encodings(list(rows))]
+    text += ["## A search, part by part", _PARTS, _parts(run)]
+    if absent := list(not_measured(run)):
+        text += ["## Not measured", table(("what", "why"), [(one.name, one.reason) for one in absent])]
+    text += ["## Machine", table(("", ""), machine_table(run.machine))]
+    return "\n\n".join(text) + "\n"
 
 
 _HOW = (
-    "From uint8 pixels in memory to features in memory; `median` of the rounds after a warm-up. `torch` is "
-    "PyTorch eager, float32, channels last, and `x torch` the factor to its row of the same batch and threads. `RMS` "
-    "is the worst relative error of any output against PyTorch float32, `top-1` and `top-10` the share of its nearest "
-    "photos that are found, on drawn pairs. lite0 is the shipped model. DenseNet-169's weights are random (with "
-    "BatchNorm statistics of drawn images): its times are real, its rankings tell how far rounding moves near "
-    "neighbours, and no more. The second part of a name is the file's type; a `-bf16` after it: what OpenVINO computes "
-    "the rest in."
+    "From uint8 pixels in memory to features in memory, on a GPU in its own; `median` of the rounds after a warm-up. A "
+    "name is the exported file's type and the engine's backend: `bf16-openvino` is a file of `--dtype bf16` by backend "
+    "`openvino`, `fp32-openvino-bf16` a float32 file by backend `openvino-bf16`. `torch` is PyTorch eager, float32, "
+    "channels last, and `x torch` the factor to its row of the same batch and threads. `RMS` is the worst relative "
+    "error of any output against PyTorch float32, `top-1` and `top-10` the share of its nearest photos that are found, "
+    'on 64 drawn pairs. `parity`: whether all is within the tolerances of the precision named, as `backend="auto"` has '
+    "it; only such rows reach a goal. lite0 is the shipped model. DenseNet-169's trained weights can't be shipped: its "
+    "are random (with BatchNorm statistics of drawn images), its times are real, and of its parity only the outputs "
+    "are judged; its rankings are noise, and shown in brackets."
 )
 _PARTS = (
     "A sketch's PNG file (800 x 800) searched for in a gallery of drawn features on disk, the 10 nearest, on all "
@@ -97,17 +97,52 @@ _PARTS = (
 )
 
 
+def not_measured(run: EncoderRun) -> Iterator[NotMeasured]:
+    """Everything declared for the device that has no time in this run, and why; alike rows of one encoder as one."""
+    cores = max((row.encoding.threads for row in run.rows), default=1)
+    declared: list[Encoding | Part] = [
+        *encodings(run.machine.device_type, True, cores),
+        *parts(run.machine.device_type, True),
+    ]
+    reasons = {one.name: one.reason for one in run.absent}
+    there = {str(row.encoding) for row in run.rows} | {str(row.part) for row in run.parts}
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for one in declared:
+        if (name := str(one)) not in there:
+            what = f"B{one.batch}-T{one.threads}" if isinstance(one, Encoding) else one.part
+            reason = reasons.pop(name, "declared, and not part of this run: `--sweep` measures all")
+            grouped.setdefault((one.trunk, one.encoder, reason), []).append(what)
+    for (trunk, encoder, reason), which in grouped.items():
+        yield NotMeasured(f"{trunk}, {encoder}: {', '.join(which)}", reason)
+    yield from (NotMeasured(name, reason) for name, reason in reasons.items())  # of a machine with other cores
+
+
+def _weights(run: EncoderRun) -> list[str]:
+    found = dict.fromkeys((row.encoding.trunk, row.fingerprint, row.trained) for row in run.rows)
+    return [
+        f"Weights of {trunk}: `{fingerprint[:16]}`, {'trained' if trained else 'untrained'}."
+        for trunk, fingerprint, trained in found
+    ]
+
+
 def _goals(run: EncoderRun) -> str:
     rows = []
     for one in goals_reached(run):
         factor = one.goal.factor is not None
         expected = f"{one.goal.factor:g}x torch" if factor else f"{one.goal.milliseconds:g} ms or less"
         reached = f"{one.reached:.2f}x" if factor else f"{one.reached:.1f} ms"
-        fastest = f"{one.row.encoding.encoder}, top-10 {one.row.top10:.3f}"
+        fastest = f"{one.row.encoding.encoder}, {_agreement(one.row)}"
         rows.append((one.goal.text, expected, reached, fastest, "met" if one.met else "missed"))
     if not rows:
         return "Not yet measured: the run has no row that a goal speaks of."
-    return table(("goal", "expected", "reached", "fastest that ranks right", ""), rows)
+    return table(("goal", "expected", "reached", "fastest within its tolerances", ""), rows)
+
+
+def _agreement(row: EncoderRow) -> str:
+    """What can be said of a row beside the reference: of untrained weights nothing about rankings."""
+    if row.trained:
+        return f"top-10 {row.top10:.3f}"
+    return f"outputs within an RMS error of {row.rms:.1e}; untrained, so an equal top-10 can't be shown"
 
 
 def _order(row: EncoderRow) -> tuple[str, int, int]:
@@ -130,13 +165,15 @@ def _encodings(rows: list[EncoderRow]) -> str:
             f"{row.images_per_second:,.1f}",
             f"{eager[_order(row)] / row.seconds:.2f}" if _order(row) in eager else "",
             f"{row.rms:.1e}",
-            f"{row.top1:.3f}",
-            f"{row.top10:.3f}",
+            *(f"{share:.3f}" if row.trained else f"({share:.3f})" for share in (row.top1, row.top10)),
+            f"fails as {row.judged_as}" if row.failures else f"as {row.judged_as}",
         )
         for row in rows
     ]
     columns = ("threads", "batch", "encoder", "median", "spread", "images/s", "x torch", "RMS", "top-1", "top-10")
-    return table(columns, cells)
+    beyond = {row.encoding.encoder: "; ".join(row.failures) for row in rows if row.failures}
+    failed = [f"\n- {encoder} fails: {failures}" for encoder, failures in beyond.items()]
+    return table((*columns, "parity"), cells) + "\n" * bool(failed) + "".join(failed)
 
 
 def _parts(run: EncoderRun) -> str:

@@ -15,18 +15,23 @@ from benches.rows import damaged, unreadable
 class EncoderRow:
     """One encoder on one batch, measured.
 
-    seconds: median of `rounds`; spread: interquartile range in seconds. rms: worst RMS error of any output, and top1,
-    top10: shares of PyTorch float32's nearest photos that are found; trained: whether the ranking means something.
+    seconds: median of `rounds`; spread: interquartile range in seconds. fingerprint: of the weights. rms: worst RMS
+    error of any output, and top1, top10: shares of PyTorch float32's nearest photos that are found; trained: whether
+    the ranking means something, and so is judged. judged_as: the precision whose tolerances apply; failures: what is
+    beyond them, one sentence each.
     """
 
     encoding: Encoding
     seconds: float
     spread: float
     rounds: int
+    fingerprint: str
     trained: bool
     rms: float
     top1: float
     top10: float
+    judged_as: str
+    failures: tuple[str, ...]
 
     @property
     def images_per_second(self) -> float:
@@ -76,7 +81,7 @@ def read_encoder_run(file: Path) -> EncoderRun:
         if "parts" in found:
             return EncoderRun(
                 machine,
-                tuple(EncoderRow(**one | {"encoding": Encoding(**one["encoding"])}) for one in found["rows"]),
+                tuple(_stored(one) for one in found["rows"]),
                 tuple(PartRow(**one | {"part": Part(**one["part"])}) for one in found["parts"]),
                 tuple(NotMeasured(**one) for one in found["absent"]),
             )
@@ -93,8 +98,15 @@ def read_encoder_run(file: Path) -> EncoderRun:
         raise damaged(file, error) from error
 
 
+def _stored(found: Mapping[str, Any]) -> EncoderRow:
+    changed = {"encoding": Encoding(**found["encoding"]), "failures": tuple(found["failures"])}
+    return EncoderRow(**{**found, **changed})
+
+
 def _row(info: Mapping[str, Any], stats: Mapping[str, Any]) -> EncoderRow:
-    return EncoderRow(_named(Encoding, info), *_times(stats), info["trained"], info["rms"], info["top1"], info["top10"])
+    seconds, spread, rounds = _times(stats)
+    told = {name: info[name] for name in ("fingerprint", "trained", "rms", "top1", "top10", "judged_as")}
+    return EncoderRow(_named(Encoding, info), seconds, spread, rounds, **told, failures=tuple(info["failures"]))
 
 
 def _times(stats: Mapping[str, Any]) -> tuple[float, float, int]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from benches.cases import TRUNKS, draw_large
-from benches.encoders import Models, open_way
-from benches.encodings import GALLERY_PHOTOS
+from benches.encoders import OPEN, Models, open_way
+from benches.encodings import BATCHES, GALLERY_PHOTOS
 from engine import Retriever
 from engine.encoders import Encoder
 from engine.encoders.opening import Opened
@@ -25,8 +25,9 @@ from mlrm.features import Features
 from mlrm.images import load_image
 from mlrm.procedural import draw_product, render_sketch
 
-COMPARED_PAIRS = 32
-"""Photos that are ranked, and sketches that rank them, for the agreement with PyTorch."""
+COMPARED_PAIRS = 64
+"""Photos that are ranked, and sketches that rank them, for the agreement with PyTorch: those of the export's check."""
+COMPARED_BATCHES = BATCHES[:2]
 SKETCH_SIDE = 800  # pixels of the sketch's file that is searched by
 SECONDS, MOST_ROUNDS = 1.0, 50
 
@@ -41,6 +42,7 @@ class EncoderStage:
         self._key: tuple[str, str, int] | None = None
         self._encoder: Encoder | None = None
         self._agreements: dict[tuple[str, str], Parity] = {}
+        self._pairs = cache(self._draw_pairs)
         self._original = cache(self._run_original)
         self._gallery = cache(self._make_gallery)
 
@@ -58,7 +60,7 @@ class EncoderStage:
         return sketches[[number % len(sketches) for number in range(batch)]]
 
     def agreement(self, trunk: str, way: str) -> Parity:
-        """How the outputs and rankings of the encoder at hand compare with PyTorch float32's."""
+        """How outputs and rankings of the encoder at hand compare with PyTorch float32's, judged as `auto` has it."""
         assert self._encoder is not None
         if (trunk, way) not in self._agreements:
             model, images, expected = self._original(trunk)
@@ -67,16 +69,19 @@ class EncoderStage:
                 model,
                 images,
                 runtime=way,
-                dtype="int8",
-                batches=(ORIGINAL_BATCH,),
+                dtype=OPEN[way].judged_as,
+                batches=COMPARED_BATCHES,
                 progress=_unseen,
                 expected=expected,
             )
         return self._agreements[trunk, way]
 
+    def _draw_pairs(self, size: int) -> ImagePairs:
+        return load_pairs(None, "test", size, COMPARED_PAIRS, _unseen)
+
     def _run_original(self, trunk: str) -> tuple[MLRM, ImagePairs, Sides]:
         model = load_model(self.models.checkpoint(trunk), None)
-        images = load_pairs(None, "test", model.config.image_size, COMPARED_PAIRS, _unseen)
+        images = self._pairs(model.config.image_size)
         return model, images, both_sides(original(model), images, ORIGINAL_BATCH, "the original", _unseen)
 
     def parts(self, trunk: str, way: str, threads: int) -> dict[str, Callable[[], object]]:
@@ -88,10 +93,22 @@ class EncoderStage:
         sketch = encode(encoder, [image], "sketch")
         return {
             "decode": lambda: load_image(file),
-            "encode": lambda: encode(encoder, [image], "sketch"),
+            "encode": self.awaited(lambda: encode(encoder, [image], "sketch")),
             "search": lambda: retriever.search_features(sketch),
             "whole": lambda: retriever.search(file),
         }
+
+    def awaited(self, run: Callable[[], object]) -> Callable[[], object]:
+        """`run` and, on a GPU, the wait for what it launched: features stay in the GPU's memory, perhaps unfinished."""
+        if self.device.type == "cpu":
+            return run
+
+        def run_and_wait() -> object:
+            result = run()
+            torch.cuda.synchronize(self.device)
+            return result
+
+        return run_and_wait
 
     def _make_gallery(self, trunk: str) -> tuple[Retriever, Path]:
         folder = Path(tempfile.mkdtemp(dir=self._scratch))

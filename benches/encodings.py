@@ -7,15 +7,25 @@ from benches.cases import TRUNKS
 
 BATCHES = (1, 8, 64)
 WAYS = {
-    "cpu": ("torch", "onnx-fp32", "openvino-fp32", "openvino-bf16"),
-    "cuda": ("torch", "torch-compile", "onnx-fp32", "onnx-fp16", "tensorrt-fp32", "tensorrt-fp16"),
+    "cpu": ("torch", "fp32-onnx", "fp32-openvino", "bf16-openvino"),
+    "cuda": ("torch", "torch-compile", "fp32-onnx", "fp16-onnx", "fp32-tensorrt", "fp16-tensorrt"),
 }
-"""By type of device: the encoders of every run, PyTorch eager first; what they are is in `benches.encoders`."""
+"""By type of device: the encoders of every run, PyTorch eager first and last what its documentation recommends; what
+they are is in `benches.encoders`."""
 SWEPT_WAYS = {
-    "cpu": ("torch-bf16", "torch-compile", "onnx-int8", "openvino-int8", "openvino-int8-bf16"),
-    "cuda": ("onnx-int8", "tensorrt-bf16", "tensorrt-int8"),
+    "cpu": (
+        "torch-bf16",
+        "torch-compile",
+        "fp16-onnx",
+        "fp16-openvino",
+        "fp32-openvino-bf16",
+        "int8-onnx",
+        "int8-openvino",
+        "int8-openvino-bf16",
+    ),
+    "cuda": ("int8-onnx", "bf16-tensorrt", "int8-tensorrt"),
 }
-"""Those of a sweep besides: they take minutes to compile or to calibrate, or are no backend of the engine."""
+"""Those of a sweep besides: they take minutes to compile or to calibrate, or are slower than those of every run."""
 PARTS = ("decode", "encode", "search", "whole")
 """Of a search by a sketch's file, and the call that does all of it."""
 GALLERY_PHOTOS = 10_000
@@ -23,7 +33,7 @@ GALLERY_PHOTOS = 10_000
 
 @dataclass(frozen=True)
 class Encoding:
-    """A batch of images through an encoder; reads densenet169-B8-T2-openvino-bf16."""
+    """A batch of images through an encoder; reads densenet169-B8-T2-bf16-openvino."""
 
     trunk: str
     batch: int
@@ -58,6 +68,6 @@ def encodings(device_type: str, sweep: bool, cores: int) -> tuple[Encoding, ...]
 
 
 def parts(device_type: str, sweep: bool) -> tuple[Part, ...]:
-    """The parts of a search that are measured, by the trunk that ships."""
+    """The parts of a search that are measured, by both trunks; without `sweep` by the first and the last encoder."""
     ways = WAYS[device_type] if sweep else (WAYS[device_type][0], WAYS[device_type][-1])
-    return tuple(Part("lite0", way, GALLERY_PHOTOS, part) for way, part in product(ways, PARTS))
+    return tuple(Part(trunk, way, GALLERY_PHOTOS, part) for trunk, way, part in product(TRUNKS, ways, PARTS))

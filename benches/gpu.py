@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from benches.cases import TRUNKS
 from benches.names import OURS, TUNED
 from benches.report import RESULTS
 from benches.searches import searches
@@ -33,6 +34,7 @@ REST = (
     "tests/engine/test_certified_on_a_gpu.py",
     "tests/engine/test_compiled_encoder.py",
     "tests/engine/test_torch_encoder.py",
+    "tests/export/test_encoders.py",
     "tests/export/test_engine_loading.py",
     "tests/mlrm/training/test_on_a_gpu.py",
 )
@@ -68,6 +70,7 @@ def steps(work: Path, sweep: bool) -> tuple[Step, ...]:
             for trunk, photos in _galleries(sweep)
             for name, which in (("ours", ours), ("tuned-torch", tuned), ("others", f"not {ours} and not {tuned}"))
         ),
+        *(_encoding(work, sweep, trunk) for trunk in TRUNKS),
         Step("rest", "what else has tests for a GPU", (*checks, *REST)),
     )
 
@@ -84,6 +87,15 @@ def _measuring(work: Path, sweep: bool, trunk: str, photos: int, name: str, whic
     benches += ["--sweep"] if sweep else []
     benches += [f"--benchmark-json={work / name}.json", "-k", f"{trunk} and G{photos}-k and {which}"]
     return Step(name, f"times of {name}", tuple(benches), measures=True)
+
+
+def _encoding(work: Path, sweep: bool, trunk: str) -> Step:
+    """The encoders of a trunk and the parts of a search by them; the exported models are kept beside the runs."""
+    name = f"encoders-{trunk}"
+    benches = ["-m", "pytest", "benches/test_encoders.py", "--benchmark-only", "--device=cuda"]
+    benches += ["--sweep"] if sweep else []
+    benches += [f"--models={work / 'models'}", f"--benchmark-json={work / name}.json", "-k", trunk]
+    return Step(name, f"times of the encoders of {trunk}", tuple(benches), measures=True)
 
 
 def require_gpu() -> None:

@@ -14,9 +14,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benches.conftest import device_of
 from benches.encoder_stage import EncoderStage, rounds_for
-from benches.encoders import cores
 from benches.encodings import Encoding, Part, encodings, parts
 from benches.machine import Machine
+from engine.encoders.race import usable_cpus
 from mlrm.errors import MLRMError
 
 
@@ -24,7 +24,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Encoder by encoder: neighbours share one."""
     device, sweep = device_of(metafunc.config), metafunc.config.getoption("--sweep")
     if "encoding" in metafunc.fixturenames:
-        metafunc.parametrize("encoding", encodings(device.type, sweep, cores()), ids=str)
+        metafunc.parametrize("encoding", encodings(device.type, sweep, usable_cpus()), ids=str)
     if "part" in metafunc.fixturenames:
         metafunc.parametrize("part", parts(device.type, sweep), ids=str)
 
@@ -58,17 +58,17 @@ def test_encoding(
     except MLRMError as error:
         leave_out(encoders_not_measured, encoding, str(error))
     images = encoders.images(encoding.trunk, encoding.batch)
-
-    def run() -> object:
-        return encoder.encode(images, "sketch")
-
+    run = encoders.awaited(lambda: encoder.encode(images, "sketch"))
     benchmark.group = f"{encoding.trunk}, batch {encoding.batch}, {encoding.threads} threads on {machine.device}"
     benchmark.pedantic(run, rounds=rounds_for(run))  # type: ignore[no-untyped-call]
     benchmark.extra_info |= asdict(encoding) | {
+        "fingerprint": encoder.fingerprint,
         "trained": agreement.trained,
         "rms": max(output.rms for output in agreement.outputs),
         "top1": agreement.ranking.top1,
         "top10": agreement.ranking.top10,
+        "judged_as": agreement.dtype,
+        "failures": agreement.failures,
     }
 
 
@@ -80,7 +80,7 @@ def test_part_of_a_search(
     encoders_not_measured: list[dict[str, Any]],
 ) -> None:
     try:
-        run = encoders.parts(part.trunk, part.encoder, cores())[part.part]
+        run = encoders.parts(part.trunk, part.encoder, usable_cpus())[part.part]
     except MLRMError as error:
         leave_out(encoders_not_measured, part, str(error))
     benchmark.group = f"search of {part.photos} photos, {part.encoder}, on {machine.device}"

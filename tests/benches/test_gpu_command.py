@@ -10,6 +10,7 @@ import torch
 from _pytest.mark.expression import Expression
 
 from benches import gpu
+from benches.encodings import encodings, parts
 from benches.names import OURS
 from benches.providers import PROVIDERS
 from benches.report import RESULTS
@@ -75,7 +76,7 @@ def test_every_test_for_a_gpu_is_in_a_step() -> None:
 def test_every_declared_search_is_measured_once() -> None:
     """By pytest's own reading of the steps' expressions; and first ours, on the published model's features."""
     names = [f"{search}-{provider.name}" for search in searches("cuda", True) for provider in PROVIDERS]
-    measuring = [step for step in gpu.steps(Path("work"), True) if step.measures]
+    measuring = steps_of("benches/test_retrieval.py")
     matched = [[name for name in names if matches(step.arguments[-1], name)] for step in measuring]
     assert sorted(name for part in matched for name in part) == sorted(names)
     assert all("densenet169-Q" in name and "-G100000-" in name for name in matched[0])
@@ -83,9 +84,29 @@ def test_every_declared_search_is_measured_once() -> None:
     assert len({step.name for step in measuring}) == len(measuring)
 
 
+def test_every_declared_encoder_is_measured_once_and_every_part_of_a_search() -> None:
+    names = list(map(str, (*encodings("cuda", True, 1), *parts("cuda", True))))
+    matched = [
+        name for step in steps_of("benches/test_encoders.py") for name in names if matches(step.arguments[-1], name)
+    ]
+    assert sorted(matched) == sorted(names)
+
+
+def steps_of(bench: str) -> list[gpu.Step]:
+    """The steps of a sweep that run a file of benches."""
+    return [step for step in gpu.steps(Path("work"), True) if step.measures and bench in step.arguments]
+
+
+def test_every_step_that_measures_runs_benches_that_exist() -> None:
+    measuring = [step for step in gpu.steps(Path("work"), True) if step.measures]
+    files = {argument for step in measuring for argument in step.arguments if argument.startswith("benches/")}
+    assert all((gpu.ROOT / file).is_file() for file in files)
+    assert sorted(step.name for file in files for step in steps_of(file)) == sorted(step.name for step in measuring)
+
+
 def matches(expression: str, name: str) -> bool:
-    """As `pytest -k` has it."""
-    return Expression.compile(expression).evaluate(lambda word, **_: word.lower() in f"test_retrieval[{name}]".lower())
+    """As `pytest -k` has it of a row's name."""
+    return Expression.compile(expression).evaluate(lambda word, **_: word.lower() in f"[{name}]".lower())
 
 
 def test_a_vital_step_that_fails_stops_the_rest_and_is_named(tmp_path: Path) -> None:
