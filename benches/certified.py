@@ -1,6 +1,7 @@
 """`python -m benches.certified`: survivors, bytes and time of certified search, on real features and drawn ones.
 
-Writes certified.json and two plots for `docs/certified-search.md`. Runs of several sizes add to the same file.
+Writes two plots for `docs/certified-search.md`, certified.json of the real galleries, and certified-drawn.json of the
+drawn ones. Runs of several sizes add to these.
 """
 
 import json
@@ -160,7 +161,7 @@ def plot(rows: list[dict[str, Any]], out: Path, weights: str) -> None:
 @errors_shown
 def main(
     data: Annotated[Path, typer.Argument(help="The folder of the research data sets.")],
-    out: Annotated[Path, typer.Option(help="Where certified.json is, and plots go.")] = Path("docs"),
+    out: Annotated[Path, typer.Option(help="Where the JSON files are, and plots go.")] = Path("docs"),
     cache: Annotated[Path, typer.Option(help="Encoded features; made if it isn't there.")] = Path(
         "features.safetensors"
     ),
@@ -172,19 +173,24 @@ def main(
     coordinates: Annotated[int, typer.Option(help="Of drawn galleries.")] = USUAL,
 ) -> None:
     """Measure certified search and draw the plots of its page."""
-    file = out / "certified.json"
-    known = json.loads(file.read_text()) if file.is_file() else []
     weights = load_shipped().fingerprint()
-    # Drawn rows are kept when the weights change, and say whose statistics they were drawn from.
-    new = [
-        row | {"weights" if row["kind"] == "real" else "statistics_of": weights}
-        for row in measure(data, cache, real, photos or [], paper, coordinates)
-    ]
-    key = ("kind", "photos", "values", "coordinates")
+    new = measure(data, cache, real, photos or [], paper, coordinates)
+    rows = _kept(out / "certified.json", [row | {"weights": weights} for row in new if row["kind"] == "real"])
+    # Drawn galleries stay when the weights change, and say whose statistics they were drawn from.
+    drawn = [row | {"statistics_of": weights} for row in new if row["kind"] == "drawn"]
+    rows += _kept(out / "certified-drawn.json", drawn)
+    plot(rows, out, weights)
+
+
+def _kept(file: Path, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a file with `new` ones in it, in the place of those of the same gallery and codes."""
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    key = ("photos", "values", "coordinates")
     rows = {tuple(row[name] for name in key): row for row in (*known, *new)}
-    file.write_text(json.dumps(sorted(rows.values(), key=lambda row: [row[name] for name in key]), indent=1) + "\n")
-    plot(list(rows.values()), out, weights)
-    say(f"{file}: {len(rows)} rows")
+    kept = [rows[place] for place in sorted(rows)]
+    file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    say(f"{file}: {len(kept)} rows")
+    return kept
 
 
 if __name__ == "__main__":

@@ -47,10 +47,15 @@ class First:
         return min(1.0, FIRST / self.photos)
 
     @property
+    def luck(self) -> float:
+        """The acc@10 that chance hardly ever exceeds."""
+        deviation: float = (self.chance * (1 - self.chance) / self.sketches) ** 0.5
+        return self.chance + _SURE * deviation
+
+    @property
     def beats_chance(self) -> bool:
         """Whether so many hits would be a rare luck."""
-        deviation: float = (self.chance * (1 - self.chance) / self.sketches) ** 0.5
-        return self.acc10 > self.chance + _SURE * deviation
+        return self.acc10 > self.luck
 
 
 def enough(results: Sequence[First]) -> float | None:

@@ -18,7 +18,7 @@ from benches.table2.page import table2_page
 from benches.table2.rows import read_table2
 from mlrm.cli import errors_shown, progress_bar, run, say
 from mlrm.errors import ConfigError
-from mlrm.tables import main as make_tables
+from mlrm.tables.__main__ import main as make_tables
 
 EXAMPLE = "Example: python -m benches.refresh --data DATA, after new weights; --list shows what is of older ones"
 

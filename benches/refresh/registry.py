@@ -34,8 +34,9 @@ STEPS = (
         "accuracy",
         ("mlrm/data/evaluation.json",),
         results.accuracy,
-        "python -m mlrm.evaluate --data shoes --data chairs; the same with --distractors (runs the test pairs)",
-        (*PAIRS, "data shoev2_photos"),
+        "python -m mlrm.evaluate --data shoes --data chairs; the same with --split validation; with --distractors "
+        "(runs the test pairs)",
+        (*PAIRS, "data shoev2_photos", "data qmul_v1_shoes_more_sketches"),
     ),
     Step(
         "unfinished",
@@ -45,10 +46,17 @@ STEPS = (
         (*PAIRS, "data chairv2_strokes"),
     ),
     Step(
+        "first-lines",
+        ("docs/first-lines.json",),
+        results.first_lines,
+        "python -m mlrm.first_lines --data shoes --data chairs; the same with --split validation (runs the test pairs)",
+        PAIRS,
+    ),
+    Step(
         "certified",
         ("docs/certified.json", "docs/certified-survivors.png", "docs/certified-bytes.png"),
         results.certified,
-        "python -m benches.certified DATA (the real galleries; rows of drawn ones are left)",
+        "python -m benches.certified DATA (the real galleries; drawn ones are left as they are)",
         (*PAIRS, "data shoev2_photos", "package matplotlib"),
     ),
     Step(
@@ -113,6 +121,7 @@ NOT_OF_THE_WEIGHTS = {
     "benches/results/service-load.md": "times",
     "docs/architecture.*": "the code",
     "docs/ablations.json": "models trained for it, from a trunk it names",
+    "docs/certified-drawn.json": "times of one machine, of galleries drawn like the features of the weights it names",
     "docs/products.json": "models trained for it, from ImageNet's weights",
 }
 """What else is published, by patterns, and what it is about. `pytest benches/ --benchmark-only` makes times."""

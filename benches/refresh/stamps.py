@@ -12,13 +12,14 @@ from PIL import Image, PngImagePlugin
 from mlrm.checkpoint import load_shipped
 from mlrm.figures.style import WEIGHTS
 
-JSON_KEYS = ("weights", "model")
+OF_OTHERS = ("fingerprint", "runs", "other_models")
+"""Keys of a JSON under which it names models that needn't be the shipped one; what stands under any other counts."""
 LINE = "<!-- weights {} -->"
 IN_TEXT = re.compile(r"(?:<!-- weights |[Ff]ingerprint `)([0-9a-f]{64})")
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 PLACES = {
     ".png": f"text {WEIGHTS!r} of the PNG",
-    ".json": f"keys {' and '.join(map(repr, JSON_KEYS))}",
+    ".json": f"all in it, but under {', '.join(map(repr, OF_OTHERS))}",
     ".md": f"the line {LINE.format('...')}",
 }
 """By kind of file, where its fingerprint is."""
@@ -43,11 +44,11 @@ def stored(file: Path) -> set[str]:
 
 
 def _in_json(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
+    if isinstance(value, str) and FINGERPRINT.fullmatch(value):
+        yield value
+    elif isinstance(value, dict):
         for key, held in value.items():
-            if key in JSON_KEYS and isinstance(held, str) and FINGERPRINT.fullmatch(held):
-                yield held
-            else:
+            if key not in OF_OTHERS:
                 yield from _in_json(held)
     elif isinstance(value, list):
         for held in value:

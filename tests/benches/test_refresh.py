@@ -14,12 +14,14 @@ from benches.refresh import __main__ as command
 from benches.refresh import results
 from benches.refresh.registry import BY_HAND, NOT_OF_THE_WEIGHTS, ROOT, STEPS, Step
 from benches.refresh.stage import Stage, missing
-from benches.refresh.stamps import shipped, stamp_picture, stamp_text, stored
+from benches.refresh.stamps import FINGERPRINT, shipped, stamp_picture, stamp_text, stored
 from mlrm.errors import ConfigError
+from mlrm.tables.accuracy import EVALUATION, OTHERS
 
 OTHER = "0" * 64
 KNOWN = [file for step in STEPS for file in step.files] + list(BY_HAND)
 PUBLISHED = [file for file in KNOWN if (ROOT / file).is_file()]
+ENCODERS = sorted((ROOT / "benches" / "results").glob("*-encoders.json"))
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
@@ -43,15 +45,23 @@ def test_what_a_text_links_to_is_there(text: str) -> None:
     assert [link for link in links if not ((ROOT / text).parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("file", ENCODERS, ids=lambda file: file.name)
+def test_times_of_encoders_say_of_which_weights_they_are(file: Path) -> None:
+    """Of those that ship or shipped before: rankings stand beside the times, so a reader has to be told."""
+    rows = [row for row in json.loads(file.read_text(encoding="utf-8"))["rows"] if row["trained"]]
+    assert all(FINGERPRINT.fullmatch(row.get("fingerprint", "")) for row in rows)
+
+
 def picture(file: Path) -> Path:
     Image.new("RGB", (8, 8), "white").save(file)
     return file
 
 
 def test_fingerprints_are_found_where_each_kind_of_file_has_them(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps({"a": {"model": OTHER, "sha256": "1" * 64}, "b": [{"weights": OTHER}]}))
+    named = {"model": OTHER, "b": [{"drawn like": "1" * 64}], "file": "206 files, sha256 " + "2" * 64}
+    (tmp_path / "a.json").write_text(json.dumps(named | {"runs": ["3" * 64], "fingerprint": "4" * 64}))
     (tmp_path / "a.md").write_text("text\n")
-    assert stored(tmp_path / "a.json") == {OTHER}
+    assert stored(tmp_path / "a.json") == {OTHER, "1" * 64}
     assert stored(tmp_path / "a.md") == stored(picture(tmp_path / "a.png")) == stored(tmp_path / "none.png") == set()
     stamp_text(tmp_path / "a.md", OTHER)
     stamp_picture(tmp_path / "a.png", OTHER)
@@ -130,27 +140,71 @@ def test_results_of_other_weights_are_not_put_in_place(tmp_path: Path) -> None:
     assert not (ROOT / "docs" / "nothing.json").exists()
 
 
-def test_accuracy_is_kept_without_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[object]]:
+    """A repository with an evaluation of weights shipped before, and an `mlrm.evaluate` that finds a half of all."""
     asked = []
 
     def evaluate(stage: Stage, module: str, *arguments: object) -> None:
         asked.append([module, *arguments])
         names = [Path(str(one)).name for one, word in zip(arguments[1:], arguments, strict=False) if word == "--data"]
         times = {"feature_seconds": 1.5, "retrieval_seconds": 0.1}
-        record = {"model": OTHER, "results": [{"data": name, "acc1": 0.5, "by_ink": []} | times for name in names]}
-        Path(str(arguments[-1])).write_text(json.dumps(record))
+        found = [{"data": name, "by_ink": []} | SHARES | times for name in names]
+        Path(str(arguments[-1])).write_text(json.dumps({"model": shipped(), "results": found}))
 
     monkeypatch.setattr(Stage, "command", evaluate)
-    results.accuracy(Stage(tmp_path, Path("data"), lambda what, done, total: None))
-    assert json.loads((tmp_path / "evaluation.json").read_text()) == {
-        "test": {
-            "model": OTHER,
-            "results": [{"data": name, "acc1": 0.5, "by_ink": []} for name in ("shoes", "chairs")],
-        },
-        "distractors": {"model": OTHER, "results": [{"data": "shoes among shoev2_photos", "acc1": 0.5}]},
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    before = {"model": OTHER, "results": [{"data": "shoes", "sketches": 4} | SHARES]}
+    runs = {name: before for name in ("test", "distractors", "validation", "validation_distractors")}
+    (tmp_path / EVALUATION).parent.mkdir(parents=True)
+    (tmp_path / EVALUATION).write_text(json.dumps(runs | {OTHERS: [FIRST]}))
+    (tmp_path / "out").mkdir()
+    return asked
+
+
+SHARES = {"acc1": 0.5, "acc5": 0.5, "acc10": 0.5}
+FIRST = {"name": "first", "fingerprint": "1" * 64, "test": [], "validation": []}
+
+
+def test_accuracy_is_kept_without_times(tmp_path: Path, evaluations: list[list[object]]) -> None:
+    results.accuracy(Stage(tmp_path / "out", Path("data"), lambda what, done, total: None))
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["evaluation.json"]
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    both = [{"data": name, "by_ink": []} | SHARES for name in ("shoes", "chairs")]
+    among = [{"data": "shoes among shoev2_photos"} | SHARES]
+    assert {run: found[run]["results"] for run in found if run != OTHERS} == {
+        "test": both,
+        "distractors": among,
+        "validation": both,
+        "validation_distractors": among,
     }
-    assert "--distractors" in asked[1]
-    assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]
+    assert ["--distractors" in one for one in evaluations] == [False, True, False, True]
+    assert ["--split" in one for one in evaluations] == [False, False, True, True]
+    assert "shoes=data/qmul_v1_shoes_more_sketches" in evaluations[2]
+
+
+def test_what_other_weights_reached_is_kept(tmp_path: Path, evaluations: list[list[object]]) -> None:
+    stage = Stage(tmp_path / "out", Path("data"), lambda what, done, total: None)
+    results.accuracy(stage)
+    own = [{"data": "shoes"} | SHARES] * 2  # alone and among others
+    others = [FIRST, {"name": "shipped before", "fingerprint": OTHER, "test": own, "validation": own}]
+    once = (tmp_path / "out" / "evaluation.json").read_text()
+    assert json.loads(once)[OTHERS] == others
+    (tmp_path / EVALUATION).write_text(once)
+    results.accuracy(stage)
+    assert (tmp_path / "out" / "evaluation.json").read_text() == once
+
+
+def test_first_lines_are_of_both_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def first_lines(stage: Stage, module: str, *arguments: object) -> None:
+        split = "validation" if "--split" in arguments else "test"
+        Path(str(arguments[-1])).write_text(json.dumps({"of": split}))
+
+    monkeypatch.setattr(Stage, "command", first_lines)
+    results.first_lines(Stage(tmp_path, Path("data"), lambda what, done, total: None))
+    assert [file.name for file in tmp_path.iterdir()] == ["first-lines.json"]
+    found = json.loads((tmp_path / "first-lines.json").read_text())
+    assert found == {"validation": {"of": "validation"}, "test": {"of": "test"}}
 
 
 def test_a_command_that_fails_says_what_it_said(tmp_path: Path) -> None:

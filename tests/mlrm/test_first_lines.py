@@ -8,10 +8,14 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
+from engine.server.searching import LEAST_INK
 from mlrm.first_lines import First, enough, main
 from mlrm.procedural import write_pairs
 from mlrm.strokes import Stroke, first_length, ink
+from mlrm.tables.searches import FIRST_LINES
 from tests.engine.conftest import write_checkpoint
+
+ROOT = Path(__file__).parents[2]
 
 
 def row(length: float, acc10: float, data: str = "a") -> First:
@@ -30,6 +34,11 @@ def test_enough_is_where_every_set_beats_chance_from_then_on() -> None:
     assert enough([row(0.1, 0.3), row(0.2, 0.3)]) == 0.1
     assert enough([row(0.1, 0.3), row(0.1, 0.1, "b"), row(0.2, 0.3), row(0.2, 0.3, "b")]) == 0.2
     assert enough([row(0.1, 0.1)]) is None
+
+
+def test_the_page_shows_no_photos_before_validation_sketches_beat_chance() -> None:
+    found = json.loads((ROOT / FIRST_LINES).read_text(encoding="utf-8"))["validation"]
+    assert enough([First(**one) for one in found["results"]]) == found["enough"] <= LEAST_INK
 
 
 @pytest.mark.parametrize(("length", "expected"), [(0.25, 0.25), (0.6, 0.6), (5.0, 1.0)])

@@ -8,19 +8,11 @@ import pytest
 
 from mlrm.ablation_cells import BASE, CELLS
 from mlrm.errors import ConfigError
-from mlrm.tables import (
-    ABLATIONS,
-    EVALUATION,
-    FIGURES,
-    PARITY,
-    TEXTS,
-    UNFINISHED,
-    attention_table,
-    main,
-    parity_table,
-    unfinished_table,
-    with_tables,
-)
+from mlrm.tables import searches
+from mlrm.tables.__main__ import TABLES, TEXTS, main, with_tables
+from mlrm.tables.accuracy import EVALUATION, OTHERS, models_table
+from mlrm.tables.searches import CERTIFIED, CERTIFIED_DRAWN, FIGURES, FIRST_LINES, PARITY, UNFINISHED
+from mlrm.tables.studies import ABLATIONS
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +22,11 @@ def test_the_committed_texts_have_the_tables_of_the_committed_numbers(text: Path
     written = (ROOT / text).read_text(encoding="utf-8")
     assert "<!-- table " in written
     assert with_tables(written, ROOT) == written
+
+
+def test_every_table_stands_in_a_text() -> None:
+    texts = "".join((ROOT / text).read_text(encoding="utf-8") for text in TEXTS)
+    assert [name for name in TABLES if f"<!-- table {name} -->" not in texts] == []
 
 
 @pytest.fixture
@@ -106,7 +103,7 @@ def test_unfinished_drawings_stand_as_drawn_and_fitted(tmp_path: Path) -> None:
     rows.append({"data": "strokes without photos", "framing": "fitted", "ink": 1.0, "kept": 1.0})
     (tmp_path / UNFINISHED).parent.mkdir()
     (tmp_path / UNFINISHED).write_text(json.dumps({"weights": "", "results": rows}))
-    assert unfinished_table(tmp_path).splitlines() == [
+    assert searches.unfinished_table(tmp_path).splitlines() == [
         "| ink (as drawn / fitted) | 10 % | 100 % |",
         "|---|---|---|",
         "| shoes, acc@10 % | 20.0 / 12.5 | 90.0 / 100.0 |",
@@ -118,7 +115,7 @@ def test_parity_has_a_row_for_each_file_and_backend(tmp_path: Path) -> None:
     row |= {"top1": 1.0, "top10": 0.998, "correlation": 1.0, "acc1": 0.906, "original_acc1": 0.891}
     (tmp_path / PARITY).parent.mkdir()
     (tmp_path / PARITY).write_text(json.dumps({"rows": [row]}))
-    head, _, line = parity_table(tmp_path).splitlines()
+    head, _, line = searches.parity_table(tmp_path).splitlines()
     assert head.endswith("| acc@1 % (PyTorch 89.1) |")
     assert line == "| fp16, 3.0 MiB | onnx | 5.5e-03 | 0.500000 | 1.000 | 0.998 | 1.0000 | 90.6 |"
 
@@ -130,7 +127,58 @@ def test_attention_has_a_row_for_each_model_and_side(tmp_path: Path, monkeypatch
     FIGURES[0].parent.mkdir(parents=True)
     FIGURES[0].write_text(json.dumps({"data": {"drawn": models}}))
     FIGURES[1].write_text(json.dumps({"data": {"drawn": []}}))
-    assert attention_table(tmp_path).splitlines()[2:] == [
+    assert searches.attention_table(tmp_path).splitlines()[2:] == [
         "| LAMA, as shipped | sketches | 0.03 | 14.1 | 25.0 |",
         "| LAMA, as shipped | photos | 1.00 | 14.1 | 25.0 |",
+    ]
+
+
+def write(file: Path, content: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+def test_models_stand_side_by_side_and_what_was_not_read_is_empty(tmp_path: Path) -> None:
+    shares = {"acc1": 0.5, "acc5": 0.75, "acc10": 1.0}
+    own = [{"data": name, "split": "test", "sketches": 4} | shares for name in ("shoes", "chairs")]
+    others = [
+        {"name": "first", "fingerprint": "0123456789", "test": [{"data": "chairs"} | shares], "validation": []},
+        {"name": "never tested", "fingerprint": None, "test": [], "validation": [{"data": "shoes"} | shares]},
+    ]
+    empty = {"results": []}
+    write(tmp_path / EVALUATION, {"test": {"results": own}, "distractors": empty, OTHERS: others})
+    assert models_table(tmp_path, "test").splitlines() == [
+        "| acc@1 / 5 / 10 % | QMUL-Shoe test, 4 sketches | QMUL-Chair test, 4 sketches |",
+        "|---|---|---|",
+        "| this one | 50.0 / 75.0 / 100.0 | 50.0 / 75.0 / 100.0 |",
+        "| first (`01234567`) |  | 50.0 / 75.0 / 100.0 |",
+    ]
+
+
+def test_first_lines_stand_beside_what_luck_could_give(tmp_path: Path) -> None:
+    row = {"data": "shoes", "sketches": 100, "photos": 100}
+    shares = [row | {"length": length, "acc10": share} for length, share in ((0.125, 0.1), (1.0, 0.35))]
+    write(tmp_path / FIRST_LINES, {"validation": {"results": shares}})
+    assert searches.first_lines_table(tmp_path).splitlines() == [
+        "| length | 0.125 | 1 | more than chance |",
+        "|---|---|---|---|",
+        "| validation, 100 shoes | 10.0 | 35.0 | above 15.9 |",
+    ]
+
+
+def test_certified_rows_are_told_apart_by_gallery(tmp_path: Path) -> None:
+    row = {"survivors": 60.49, "most": 216, "scanned": 0, "sketches": 212, "code_bytes": 1038, "values": 6144}
+    sizes = [(339, 384), (2716, 96), (2716, 384)]
+    write(tmp_path / CERTIFIED, [row | {"photos": photos, "coordinates": count} for photos, count in sizes])
+    write(tmp_path / CERTIFIED_DRAWN, [row | {"photos": 20000, "ms": 5.0, "scan_ms": 24.0}])
+    assert searches.certified_table(tmp_path).splitlines()[2:] == [
+        "| 96 | 1,038 | 60 | 216 | 2.2 % | 0 of 212 |",
+        "| 384 | 1,038 | 60 | 216 | 2.2 % | 0 of 212 |",
+    ]
+    assert searches.certified_sizes_table(tmp_path).splitlines()[::2] == [
+        "| photos | 339 | 2,716 |",
+        "| survivors, mean | 60 | 60 |",
+    ]
+    assert searches.certified_drawn_table(tmp_path).splitlines()[2:] == [
+        "| 20,000 | 6,144 | 1038 | 60 | 0.3 % | 5.0 ms | 24.0 ms | 4.8 |",
     ]

@@ -1,0 +1,74 @@
+"""The command: every table in the texts, made anew."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlrm.cli import errors_shown, run, say
+from mlrm.errors import ConfigError
+from mlrm.tables import accuracy, searches, studies
+
+EXAMPLE = "Example: python -m mlrm.tables (in the repository, after its JSON files changed)"
+TEXTS = (
+    Path("README.md"),
+    Path("mlrm/data/MODEL_CARD.md"),
+    Path("docs/training.md"),
+    Path("docs/service.md"),
+    Path("docs/figures.md"),
+    Path("docs/export.md"),
+    Path("docs/certified-search.md"),
+)
+TABLES: dict[str, Callable[[Path], str]] = {
+    "accuracy": partial(accuracy.accuracy_table, split="test"),
+    "ink": partial(accuracy.ink_table, split="test"),
+    "test runs": partial(accuracy.models_table, split="test"),
+    "validation": partial(accuracy.accuracy_table, split="validation"),
+    "validation ink": partial(accuracy.ink_table, split="validation"),
+    "validation runs": partial(accuracy.models_table, split="validation"),
+    "ablations": studies.ablation_table,
+    "products": studies.products_table,
+    "unfinished": searches.unfinished_table,
+    "first lines": searches.first_lines_table,
+    "certified": searches.certified_table,
+    "certified sizes": searches.certified_sizes_table,
+    "certified drawn": searches.certified_drawn_table,
+    "parity": searches.parity_table,
+    "attention": searches.attention_table,
+}
+BLOCK = re.compile(r"<!-- table (?P<name>.*?) -->\n(?P<body>.*?)<!-- end -->", re.DOTALL)
+
+
+def with_tables(text: str, root: Path) -> str:
+    """The text with every table in it made anew; raises `ConfigError` for an unknown or unfinished one."""
+
+    def made(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in TABLES:
+            raise ConfigError(f"there is no table {name!r}; expected one of {', '.join(TABLES)}")
+        return f"<!-- table {name} -->\n{TABLES[name](root)}<!-- end -->"
+
+    if text.count("<!-- table ") != len(BLOCK.findall(text)):
+        raise ConfigError("a line <!-- table NAME --> has no <!-- end --> after its table; add it")
+    return BLOCK.sub(made, text)
+
+
+@errors_shown
+def main(
+    root: Annotated[Path, typer.Option(help="The repository.", exists=True, file_okay=False)] = Path(),
+) -> None:
+    """Make the tables in the texts anew from the committed JSON files."""
+    for path in (root / text for text in TEXTS):
+        if not path.is_file():
+            raise ConfigError(f"{path} isn't there; run this in the repository, or give its folder as --root")
+        before = path.read_text(encoding="utf-8")
+        after = with_tables(before, root)
+        path.write_text(after, encoding="utf-8")
+        say(f"{path}: {len(BLOCK.findall(after))} tables, {'changed' if after != before else 'as they were'}")
+
+
+if __name__ == "__main__":
+    run(main, EXAMPLE)
