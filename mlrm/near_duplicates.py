@@ -32,6 +32,10 @@ BATCH = 8  # larger ones leave a CPU's cache and take twice as long
 TILE = 128
 SHEET_COLUMNS = 6
 
+THRESHOLD = 0.75
+"""Cosine from which a photo counts as a duplicate: a little above the 0.73 that different shoes reach (the model card
+has the photos that was measured on). A copy can lie below, which is why there is a sheet to look at."""
+
 BACKGROUND_TOLERANCE = 24
 """Difference (of 255) from the border's median colour up to which a pixel is background."""
 
@@ -134,7 +138,7 @@ def main(
     against: Annotated[
         list[Path] | None, typer.Option(help="Folder of held-out photos; repeat for more.", exists=True)
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Cosine from which a photo counts as a duplicate.")] = 0.7,
+    threshold: Annotated[float, typer.Option(help="Cosine from which a photo counts as a duplicate.")] = THRESHOLD,
     out: Annotated[
         Path | None, typer.Option(help="Write the duplicates' paths within FOLDER here, one a line.")
     ] = None,
@@ -143,8 +147,8 @@ def main(
 ) -> None:
     """Find photos of FOLDER that show what a held-out photo shows, in another crop, encoding or mirrored.
 
-    Look at the sheet: copies in other crops, encodings or mirrored reach 0.73 to 0.99 (half-size ones as little as
-    0.4), photos of different products of one kind up to about 0.73.
+    Look at the sheet, and lower --threshold if it shows a pair: copies in other crops, encodings or mirrored reach 0.73
+    to 0.99 (half-size ones as little as 0.4), photos of different products of one kind up to about 0.73.
     """
     if not against:
         raise ConfigError("nothing to compare with: give at least one --against FOLDER")
