@@ -7,7 +7,7 @@ from benches.cases import TRUNKS
 
 BATCHES = (1, 8, 64)
 WAYS = {
-    "cpu": ("torch", "fp32-onnx", "fp32-openvino", "bf16-openvino"),
+    "cpu": ("torch", "fp32-onnx", "bf16-openvino"),
     "cuda": ("torch", "torch-compile", "fp32-onnx", "fp16-onnx", "fp32-tensorrt", "fp16-tensorrt"),
 }
 """By type of device: the encoders of every run, PyTorch eager first and last what its documentation recommends; what
@@ -16,6 +16,7 @@ SWEPT_WAYS = {
     "cpu": (
         "torch-bf16",
         "torch-compile",
+        "fp32-openvino",
         "fp16-onnx",
         "fp16-openvino",
         "fp32-openvino-bf16",
