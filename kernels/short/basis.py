@@ -50,7 +50,7 @@ class Term:
 
     @cached_property
     def departure(self) -> float:
-        """At least ||V V' - I||, the spectral norm: (1 -+ departure) |d|^2 bounds |V' d|^2.
+        """delta: at least ||V V' - I||, the spectral norm.
 
         The Frobenius norm is at least that; a product of m x C rounds by at most C u |v| |v'|, added for each entry.
         """
@@ -64,22 +64,20 @@ class Term:
 
     @property
     def kept_error(self) -> float:
-        """alpha: coordinates as `coordinates` gives them are within alpha |x| of the exact ones (see there)."""
+        """alpha: what `coordinates` gives as V x is within alpha |x| of it: C products added in any order, m times."""
         m, channels = map(int, self.axes.shape)
-        return 3.0 * self.departure + 2.0 * (channels + 4) * math.sqrt(m) * ROUNDOFF
+        return 2.0 * (channels + 4) * math.sqrt(m) * ROUNDOFF
 
     @property
     def cut_error(self) -> float:
-        """beta: the norm that `coordinates` gives of what is cut off is within beta |x| of the exact one."""
+        """beta: what `coordinates` gives as |x - V'V x| is within beta |x| of it."""
         m, channels = map(int, self.axes.shape)
         return 2 * self.kept_error + (4 * (m + 4) * math.sqrt(m) + 2 * (channels + 8)) * ROUNDOFF
 
     def coordinates(self, vectors: NDArray[np.floating]) -> "Coordinates":
-        """Split vectors [N, C], floating point, in float64.
+        """Split vectors [N, C], floating point, in float64: x = vector - centre into V x and the rest, x - V'V x.
 
-        With P the projection onto the axes' span, x = vector - centre, the exact coordinates are the c with V' c = P x,
-        and what is cut off is x - P x, orthogonal to the span. Computed are V x, which is c but for the axes' departure
-        and rounding, and the norm of the residual itself: no difference of squares.
+        The rest's norm is taken of the rest itself: no difference of squares.
         """
         x = vectors.astype(np.float64) - self.centre
         kept = x @ self.axes.T

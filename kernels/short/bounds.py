@@ -1,11 +1,11 @@
 """The interval that short codes prove for a distance, in float64: the specification of every screen, and its oracle.
 
-For one term with a, b the sketch's and the photo's vectors from the centre, c their exact coordinates, s what is cut
-off, orthogonal to the axes' span (`Term.coordinates`), delta the axes' departure:
+For one term with a, b the sketch's and the photo's vectors from the centre, V the axes, delta their departure, c = V x
+what is kept of a vector and s = x - V'V x what is cut off. With d = a - b, whatever V is,
 
-    |a - b|^2 = |V'(c_a - c_b)|^2 + |s_a - s_b|^2
-    |V' d|^2 is within (1 -+ delta) |d|^2
-    |c_a - c_b| is within e_a + e_b of d^ = |c~_a - c^_b|, whose square the integers give to within `rest * reach`
+    |d|^2 = |s_a - s_b|^2 + (V d)' (2 I - V V') (V d), and 2 I - V V' is within 1 -+ delta
+
+    |V d| is within e_a + e_b of d^ = |c~_a - c^_b|, whose square the integers give to within `rest * reach`
     |s_a - s_b| is from ||s_a| - |s_b|| to |s_a| + |s_b|, each norm known to within its loose end and float16's rounding
 
 The terms' intervals add up with the weights, which are >= 0 and rounded down in store.

@@ -22,7 +22,7 @@ class ShortQueries(NamedTuple):
     """Q sketches along one basis, float64; terms as the basis has them.
 
     integers: int32 [Q, groups of all terms * GROUP]. scale: [Q, terms]. square: |c|^2, [Q, terms].
-    error: at least the coordinates' error, [Q, terms]. rest: at least |p - scale q|, [Q, terms].
+    error: at least the coordinates' rounding, e_a, [Q, terms]. rest: at least |p - scale q|, [Q, terms].
     cut: [Q, terms]. loose: how far the cut is from exact at most, [Q, terms].
     region_weights: [Q, R]. level_weights: [Q, R, L].
     """

@@ -3,6 +3,7 @@
 `test_gpu_interpreter.py` runs this file in a process with TRITON_INTERPRET=1.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +17,8 @@ from kernels.blocks import GalleryBlock
 from kernels.cpu.short import screen
 from kernels.reference import canonical_distance
 from kernels.short import codes as encoding
-from kernels.short import queries
-from kernels.short.basis import Term
+from kernels.short import operands
+from kernels.short.basis import Basis, Term
 from kernels.short.bounds import bounds
 from kernels.short.codes import ShortCodes, join, rounded_down, rounded_up
 from kernels.short.search import CodedRun, Screened, nearest_screened
@@ -120,31 +121,53 @@ def too_high(query: Rows, gallery: Rows, codes: ShortCodes, device: torch.device
     return bool((screened(query, codes, device)[0] > canonical_distance(query, gallery, 1).numpy()).any())
 
 
+@pytest.mark.parametrize("make", tight.HOLDING)
+def test_tight_bounds_hold(make: Callable[[], tuple[Rows, Rows, Basis]], device: torch.device) -> None:
+    query, gallery, basis = make()
+    codes = coded(basis, gallery)
+    assert not too_high(query, gallery, codes, device)
+    if make in (tight.at_the_centre, tight.axis_too_long):
+        assert (screened(query, codes, device)[0] >= (1 - 5e-6) * canonical_distance(query, gallery, 1).numpy()).all()
+
+
 @pytest.mark.parametrize("factor", [0.0, 0.98])
 def test_photo_error_is_needed_whole(factor: float, device: torch.device) -> None:
     query, gallery, basis = tight.collinear()
-    codes = coded(basis, gallery)
-    assert not too_high(query, gallery, codes, device)
-    assert too_high(query, gallery, tight.with_errors(codes, factor), device)
+    assert too_high(query, gallery, tight.with_errors(coded(basis, gallery), factor), device)
 
 
-def test_sketch_error_is_needed(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+@pytest.mark.parametrize("factor", [0.0, 0.98])
+def test_what_the_integers_lose_is_needed_whole(factor: float, device: torch.device) -> None:
     query, gallery, basis = tight.integers_lost()
     codes = coded(basis, gallery)
-    assert not too_high(query, gallery, codes, device)
-    exact_prepare = queries.prepare
-    monkeypatch.setattr(
-        "tests.kernels.short_cases.prepare",
-        lambda *sides: (found := exact_prepare(*sides))._replace(rest=np.zeros_like(found.rest)),
-    )
+    codes = replace(codes, scales=codes.scales._replace(reach=factor * codes.scales.reach))
     assert too_high(query, gallery, codes, device)
 
 
-def test_rotation_error_is_needed(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
-    query, gallery = one_term([[3.0], [-2.0]], torch.float32), one_term([[0.5]], torch.float16)
-    assert not too_high(query, gallery, coded(one_basis([[1.004]], 1e-3, 1), gallery), device)
-    monkeypatch.setattr(Term, "departure", 0.0)
-    assert too_high(query, gallery, coded(one_basis([[1.004]], 1e-3, 1), gallery), device)
+@pytest.mark.parametrize(("part", "side"), tight.ROUGH)
+def test_errors_of_coordinates_and_cuts_are_needed(
+    part: str, side: str, monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
+    for stated, found in ((0.011, False), (0.0, True)):
+        with monkeypatch.context() as patched:
+            query, gallery, basis = tight.rough(part, side, stated, patched)
+            assert too_high(query, gallery, coded(basis, gallery), device) == found
+
+
+@pytest.mark.parametrize("make", [tight.square_below_normal, tight.cut_below_normal])
+def test_what_float16_loses_below_its_range_is_needed(
+    make: Callable[[], tuple[Rows, Rows, Basis]], monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
+    query, gallery, basis = make()
+    monkeypatch.setattr(operands, "FLOAT16_LOST", 0.0)
+    assert too_high(query, gallery, coded(basis, gallery), device)
+
+
+def test_rotation_error_is_needed_whole(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+    departure = tight.axis_too_long()[2].terms[0].departure
+    monkeypatch.setattr(Term, "departure", 0.98 * departure)
+    query, gallery, basis = tight.axis_too_long()
+    assert too_high(query, gallery, coded(basis, gallery), device)
 
 
 def test_errors_must_be_rounded_outward(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:

@@ -1,6 +1,9 @@
 """The intervals of short codes hold the canonical distance, where they are tight too; without a slack they don't."""
 
+import operator
+from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,14 +15,15 @@ from numpy.typing import NDArray
 from benches.cases import Case, Rows, draw
 from kernels.cpu import vnni
 from kernels.cpu.short import screen
+from kernels.reference import canonical_distance
 from kernels.short import bounds as twin
 from kernels.short import codes as encoding
-from kernels.short import operands, queries
+from kernels.short import operands
 from kernels.short.basis import Basis, Term
 from kernels.short.bounds import bounds
 from kernels.short.codes import join, rounded_down, rounded_up
+from tests.kernels import short_tight as tight
 from tests.kernels.short_cases import coded, ends, fitted, holds, one_basis, one_term, prepared
-from tests.kernels.short_tight import collinear, error_between_floats, integers_lost, with_errors
 
 CHANNELS = (6, 9, 21)
 
@@ -107,55 +111,92 @@ def test_a_sketch_beyond_float32_bounds_nothing() -> None:
 # Each slack alone, where its term of the interval is tight: with it the interval holds, without it not.
 
 
+@pytest.mark.parametrize("make", tight.HOLDING)
+def test_tight_intervals_hold(make: Callable[[], tuple[Rows, Rows, Basis]]) -> None:
+    query, gallery, basis = make()
+    found = ends(query, gallery, coded(basis, gallery))
+    assert holds(found)
+    if make in (tight.at_the_centre, tight.axis_too_long):
+        assert (found["lower"] >= (1 - 1e-9) * found["exact"]).all()
+        assert (found["compiled"] >= (1 - 5e-6) * found["exact"]).all()
+
+
 @pytest.mark.parametrize("factor", [0.0, 0.98])
 def test_photo_error_is_needed_whole(factor: float) -> None:
-    query, gallery, basis = collinear()
+    query, gallery, basis = tight.collinear()
     codes = coded(basis, gallery)
     assert holds(ends(query, gallery, codes))
     assert np.allclose(ends(query, gallery, codes)["lower"][0], 2.5, rtol=1e-3)
-    found = ends(query, gallery, with_errors(codes, factor))
+    found = ends(query, gallery, tight.with_errors(codes, factor))
     assert found["lower"][0, 0] > found["exact"][0, 0] < found["compiled"][0, 0]
     assert found["upper"][1, 0] < found["exact"][1, 0]
 
 
-def test_sketch_error_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    query, gallery, basis = integers_lost()
-    codes = coded(basis, gallery)
-    assert holds(ends(query, gallery, codes))
-    exact_prepare = queries.prepare
-    monkeypatch.setattr(
-        "tests.kernels.short_cases.prepare",
-        lambda *sides: (found := exact_prepare(*sides))._replace(rest=np.zeros_like(found.rest)),
-    )
-    found = ends(query, gallery, codes)
+@pytest.mark.parametrize("factor", [0.0, 0.98])
+@pytest.mark.parametrize("of", ["rest", "reach"])
+def test_what_the_integers_lose_is_needed_whole(of: str, factor: float) -> None:
+    query, gallery, basis = tight.integers_lost()
+    codes, queries = coded(basis, gallery), prepared(basis, query)
+    if of == "rest":
+        queries = queries._replace(rest=factor * queries.rest)
+    else:
+        codes = replace(codes, scales=codes.scales._replace(reach=factor * codes.scales.reach))
+    exact = canonical_distance(query, gallery).numpy()
+    assert bounds(queries, codes).lower > exact < screen(queries, codes).lower
+
+
+@pytest.mark.parametrize(("part", "side"), tight.ROUGH)
+def test_errors_of_coordinates_and_cuts_are_needed(part: str, side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of float64 are too small to tell: here they are 1 %, and stated, or not."""
+    with monkeypatch.context() as patched:
+        query, gallery, basis = tight.rough(part, side, 0.011, patched)
+        assert holds(ends(query, gallery, coded(basis, gallery)))
+    query, gallery, basis = tight.rough(part, side, 0.0, monkeypatch)
+    found = ends(query, gallery, coded(basis, gallery))
     assert found["lower"] > found["exact"] < found["compiled"]
 
 
-def test_rotation_error_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    query, gallery = one_term([[3.0], [-2.0]], torch.float32), one_term([[0.5]], torch.float16)
-    axes = [[1.004]]
-    assert holds(ends(query, gallery, coded(one_basis(axes, 1e-3, 1), gallery)))
-    monkeypatch.setattr(Term, "departure", 0.0)
-    found = ends(query, gallery, coded(one_basis(axes, 1e-3, 1), gallery))
-    assert found["lower"][0, 0] > found["exact"][0, 0] < found["compiled"][0, 0]
+def test_coordinates_and_cuts_are_within_their_stated_errors() -> None:
+    """Of the exact ones, in fractions; and not exact themselves."""
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.standard_normal((9, 9)))[0][:4] + 1e-4 * rng.standard_normal((4, 9))
+    term = Term(rng.standard_normal(9).astype("f4"), axes, np.ones(4, "f4"), 1.0)
+    vectors = (100 * rng.standard_normal((20, 9))).astype("f2")
+    found = term.coordinates(vectors)
+    matrix = [[Fraction(float(value)) for value in axis] for axis in axes]
+    worst = {"kept": Fraction(0), "cut": Fraction(0)}
+    for number, vector in enumerate(vectors):
+        x = [Fraction(float(value)) - Fraction(float(c)) for value, c in zip(vector, term.centre, strict=True)]
+        kept = [sum(map(operator.mul, axis, x)) for axis in matrix]
+        cut = [
+            one - sum(map(operator.mul, kept, column)) for one, column in zip(x, zip(*matrix, strict=True), strict=True)
+        ]
+        size = sum(one * one for one in x)
+        missed = sum((Fraction(own) - one) ** 2 for own, one in zip(found.kept[number].tolist(), kept, strict=True))
+        worst["kept"] = max(worst["kept"], missed / size)
+        # |s~| - |s| by way of the squares, whose difference is exact.
+        squares = Fraction(float(found.cut[number])) ** 2 - sum(one * one for one in cut)
+        worst["cut"] = max(worst["cut"], (squares / (2 * Fraction(float(found.cut[number])))) ** 2 / size)
+    assert 0 < float(worst["kept"]) ** 0.5 <= term.kept_error
+    assert 0 < float(worst["cut"]) ** 0.5 <= term.cut_error
 
 
-def cuts(factor: float) -> tuple[Rows, Rows, Basis]:
-    """Nothing kept; sketch and photo parallel or antiparallel, the photo's norm not a float16 but just above one."""
-    photo = torch.tensor([0.625, 0.125], dtype=torch.float16)
-    norm = float(photo.double().norm())
-    assert float(np.float16(norm)) < norm * (1 - 1e-4)
-    vector = photo.tolist()
-    return (
-        one_term([[factor * value for value in vector]], torch.float32),
-        one_term([vector], torch.float16),
-        one_basis([], 1.0, 2),
-    )
+@pytest.mark.parametrize("factor", [0.0, 0.98])
+def test_rotation_error_is_needed_whole(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    departure = tight.axis_too_long()[2].terms[0].departure
+    monkeypatch.setattr(Term, "departure", factor * departure)
+    query, gallery, basis = tight.axis_too_long()
+    found = ends(query, gallery, coded(basis, gallery))
+    assert found["lower"] > found["exact"] < found["compiled"]
+    query, gallery, basis = tight.axis_too_short()
+    if not factor:  # 2 % of it are less than what the photo's weights, rounded, give an upper end
+        found = ends(query, gallery, coded(basis, gallery))
+        assert found["upper"] < found["exact"]
 
 
 @pytest.mark.parametrize("factor", [2.0, -2.0])
 def test_norm_rounding_is_needed(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    query, gallery, basis = cuts(factor)
+    query, gallery, basis = tight.cuts(factor)
     if factor < 0:  # weights just below a float16: the next one above, which upper ends take, is theirs
         region, level = gallery.region_weights - 2.0**-24, gallery.level_weights - 2.0**-24
         gallery = replace(gallery, region_weights=region, level_weights=level)
@@ -171,8 +212,19 @@ def test_norm_rounding_is_needed(factor: float, monkeypatch: pytest.MonkeyPatch)
         assert found["upper"] < found["exact"]
 
 
+@pytest.mark.parametrize("make", [tight.square_below_normal, tight.cut_below_normal])
+def test_what_float16_loses_below_its_range_is_needed(
+    make: Callable[[], tuple[Rows, Rows, Basis]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, gallery, basis = make()
+    for module in (twin, operands):
+        monkeypatch.setattr(module, "FLOAT16_LOST", 0.0)
+    found = ends(query, gallery, coded(basis, gallery))
+    assert found["lower"] > found["exact"] < found["compiled"]
+
+
 def test_errors_must_be_rounded_outward(monkeypatch: pytest.MonkeyPatch) -> None:
-    query, gallery, basis = error_between_floats()
+    query, gallery, basis = tight.error_between_floats()
     assert holds(ends(query, gallery, coded(basis, gallery)))
     monkeypatch.setattr(encoding, "rounded_up", rounded_down)
     found = ends(query, gallery, coded(basis, gallery))
