@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from engine.cli_benchmark import benchmarking
 from engine.cli_options import BackendOption, DeviceOption, GalleryOption, MetadataOption, ModelOption
 from engine.cli_serve import serving
 from engine.cli_upkeep import upkeep
@@ -26,6 +27,7 @@ app = typer.Typer(
     epilog="Start with: python -m engine demo",
 )
 app.add_typer(serving)
+app.add_typer(benchmarking)
 app.add_typer(upkeep)
 SKIPPED_SHOWN = 20
 

@@ -19,7 +19,7 @@ from tests.engine.test_exact import random_features
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("index", "sync", "search", "info", "doctor", "demo", "serve"),
+    *("index", "sync", "search", "info", "doctor", "demo", "serve", "benchmark"),
     *("remove", "compact", "optimize", "snapshot", "restore", "verify"),
 )
 
