@@ -1,28 +1,21 @@
-"""An ONNX file -> an engine file and its sidecar; both are left alone where they are up to date."""
+"""A checkpoint or an ONNX file -> an engine file and its sidecar; what is up to date is left alone."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import cast
 
 import onnx
 
-from engine.encoders.exported import ExportMetadata
-from engine.encoders.parity_file import file_hash, read_report
+from engine.encoders.exported import ExportMetadata, halves
+from engine.encoders.parity_file import report_path
+from export.compared import Compared, stored, summary
+from export.errors import ExportError
 from export.images import Progress, pairs_name
-from export.onnx_file import (
-    OnnxOptions,
-    check,
-    describe,
-    domains,
-    file_for,
-    load_model,
-    write_onnx,
-)
-from export.parity import Parity
+from export.onnx_file import Dtype, OnnxOptions, check, describe, domains, file_for, load_model, write_onnx
 from export.sidecar import EngineKey, is_current, sha256, write_engine
 from export.trt_builder import Profile, build_engine
 from mlrm.errors import CheckpointError
@@ -37,6 +30,8 @@ class EngineOptions:
     workspace: float | None = None
     timing_cache: Path | None = None
     rebuild: bool = False
+    command: str = "python -m export.to_trt"
+    """What was typed but for runtime and capabilities, for messages."""
 
 
 def read_metadata(file: Path) -> ExportMetadata:
@@ -52,38 +47,78 @@ def read_metadata(file: Path) -> ExportMetadata:
 
 def prepare_onnx(
     checkpoint: Path | None, out: Path, options: OnnxOptions, *, parity: bool, rebuild: bool, progress: Progress
-) -> tuple[list[Path], dict[str, Parity] | None]:
-    """The ONNX files of a checkpoint, written and compared unless they are there already, and the new reports.
+) -> tuple[list[Path], Compared]:
+    """The ONNX files of a checkpoint, written and compared unless they are there already, and the comparison.
 
     Raises as `write_onnx` and `check` do.
     """
-    model = load_model(checkpoint, options.image_size)
+    model = load_model(checkpoint, options.image_size, options.preset)
     files = [file_for(out, domain) for domain in domains(model)]
     wanted = [describe(model, domain, options) for domain in domains(model)]
-    images = pairs_name(options.data, "test", options.pairs) if parity else None
-    if not rebuild and all(_is_ready(file, one, images) for file, one in zip(files, wanted, strict=True)):
-        return files, None
+    known = stored(files, pairs_name(options.data, "test", options.pairs)) if parity else Compared()
+    is_ready = all(map(_is, files, wanted)) and (known.passed or not parity)
+    if is_ready and not rebuild:
+        return files, known
     write_onnx(model, out, options, progress)
-    return files, check(model, files, options, progress) if parity else None
+    return files, Compared(check(model, files, options, progress), is_new=True) if parity else Compared()
 
 
-def _is_ready(file: Path, wanted: ExportMetadata, images: str | None) -> bool:
-    """Whether the file is the wanted one and, if that is asked, ranked right on the images of that name."""
+def _is(file: Path, wanted: ExportMetadata) -> bool:
     try:
-        if read_metadata(file) != wanted:
-            return False
+        return read_metadata(file) == wanted
     except CheckpointError:
         return False
-    report = read_parity(file)
-    return images is None or (report.get("passed") is True and report.get("images") == images)
 
 
-def read_parity(file: Path) -> dict[str, Any]:
-    """The report of this very ONNX file, without single outputs and other backends; empty where there is none."""
-    report = read_report(file)
-    if report.get("sha256") != file_hash(file):
-        return {}
-    return {name: value for name, value in report.items() if name not in ("outputs", "backends")}
+def options_of(metadata: ExportMetadata, options: OnnxOptions) -> OnnxOptions:
+    """The options that a given file was exported with; of `options` what its comparison is free to choose."""
+    return replace(
+        options,
+        dtype=cast("Dtype", metadata.dtype),
+        opset=metadata.opset,
+        max_batch=metadata.max_batch,
+        image_size=metadata.config.image_size,
+        input_dtype=metadata.input_dtype,
+    )
+
+
+def given_onnx(
+    file: Path,
+    original: Path | None,
+    options: OnnxOptions,
+    *,
+    parity: bool,
+    rebuild: bool,
+    command: str,
+    progress: Progress,
+) -> tuple[list[Path], Compared]:
+    """An `.onnx` of `export.to_onnx`, or both of separate networks, and its comparison: stored, or with the original.
+
+    original: the checkpoint it was exported from. options: of `options_of`. command: as typed, for messages.
+    Raises `CheckpointError` for a file of another origin, `ExportError` where nobody knows that it ranks right or for
+    another original, and as `check` does.
+    """
+    files = halves(file)
+    metadata, *_ = [read_metadata(one) for one in files]
+    if not parity:
+        return files, Compared()
+    if original is None:
+        known = stored(files)
+        if not known.passed:
+            found = "failed its comparison" if known.reports else "has no report beside it of its comparison"
+            raise ExportError(
+                f"{file} {found} with the original. Compare it with its checkpoint: {command} --original CHECKPOINT; "
+                f"or build all the same: {command} --no-parity"
+            )
+        return files, known
+    model = load_model(original, options.image_size, options.preset)
+    if (fingerprint := model.fingerprint()) != metadata.fingerprint:
+        raise ExportError(
+            f"{file} was exported from a model of fingerprint {metadata.fingerprint}, and {original} has "
+            f"{fingerprint}: give the checkpoint it was exported from as --original"
+        )
+    known = Compared() if rebuild else stored(files, pairs_name(options.data, "test", options.pairs))
+    return files, known if known.passed else Compared(check(model, files, options, progress), is_new=True)
 
 
 def build(
@@ -114,9 +149,11 @@ def build(
         profile=options.profile,
         workspace=options.workspace,
         timing_cache=options.timing_cache,
+        command=options.command,
         progress=progress,
     )
     seconds = time.perf_counter() - started
-    parity = read_parity(file) or None
+    report_path(engine).unlink(missing_ok=True)  # it is about the engine that this one replaces
+    parity = summary(file) or None
     write_engine(engine, built, key, onnx=file, model=metadata.to_properties(), parity=parity, seconds=seconds)
     return engine, seconds

@@ -28,6 +28,7 @@ from mlrm.model import MLRM
 
 Dtype = Literal["fp32", "fp16", "bf16", "int8"]
 InputDtype = Literal["uint8", "float32"]
+Preset = Literal["paper"]
 DTYPES: tuple[Dtype, ...] = ("fp32", "fp16", "bf16", "int8")
 OPSETS = range(18, 24)
 """What the exporter writes and the runtimes here read."""
@@ -36,6 +37,8 @@ INT8_OPSET = 20
 """Later Q/DQ nodes say their type twice, of which ONNX Runtime changes one on processors where uint8 is faster."""
 BF16_OPSET = 22
 """Convolution and pooling take bfloat16 from this one on."""
+PAIRS = 64
+"""Looked at unless told."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class OnnxOptions:
     """How a model becomes ONNX; raises `ExportError` for values that don't go together.
 
     image_size: side in pixels; None for the model's own. opset: None for the lowest that does.
-    data: folder of pairs for int8's ranges and for parity; None for drawn ones. pairs: how many at most.
+    data: folder of pairs for int8's ranges and for parity; None for drawn ones. pairs: how many at most. preset: the
+    form an authors' `.pkl` is read into; see `mlrm.checkpoint.load`.
     """
 
     dtype: Dtype = "fp32"
@@ -52,12 +56,15 @@ class OnnxOptions:
     image_size: int | None = None
     input_dtype: InputDtype = "uint8"
     data: Path | None = None
-    pairs: int = 64
+    pairs: int = PAIRS
+    preset: Preset | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (("dtype", DTYPES), ("input_dtype", ("uint8", "float32"))):
             if (found := getattr(self, name)) not in choices:
                 raise ExportError(f"{name} is {found!r}; expected one of {', '.join(choices)}")
+        if self.preset not in (None, "paper"):
+            raise ExportError(f"preset is {self.preset!r}; expected paper, the only form that can be exported")
         for name in ("max_batch", "pairs"):
             if (found := getattr(self, name)) < 1:
                 raise ExportError(f"{name} is {found}; expected 1 or more")
@@ -85,13 +92,19 @@ class OnnxOptions:
         return pairs_name(self.data, "train", self.pairs) if self.dtype == "int8" else ""
 
 
-def load_model(checkpoint: Path | None, image_size: int | None) -> MLRM:
+def load_model(checkpoint: Path | None, image_size: int | None, preset: Preset | None = None) -> MLRM:
     """The model of a checkpoint (None: the shipped one) for images of `image_size` (None: its own), in eval mode.
 
-    Raises `CheckpointError` as `mlrm.checkpoint.load` does, and `ConfigError` for a model whose features depend on the
-    batch, and for a size it can't take.
+    preset: for an authors' `.pkl`. Raises `CheckpointError` as `mlrm.checkpoint.load` does, `ExportError` for a `.pkl`
+    in the form it was trained in, and `ConfigError` for any other model whose features depend on the batch, and for a
+    size it can't take.
     """
-    model = load(SHIPPED if checkpoint is None else checkpoint)
+    model = load(SHIPPED if checkpoint is None else checkpoint, preset=preset)
+    if checkpoint is not None and checkpoint.suffix == ".pkl" and preset is None:
+        raise ExportError(
+            f"{checkpoint} was trained in a form whose weights depend on the images of a batch, which can't be "
+            "exported: add --preset paper, which reads the same weights into the form that can"
+        )
     model.config.require_image_features()
     if image_size in (None, model.config.image_size):
         return model

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -96,6 +96,19 @@ class Parity:
     def to_dict(self) -> dict[str, Any]:
         """For the report's JSON."""
         return asdict(self) | {"passed": self.passed}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Parity:
+        """What `to_dict` gave, or its JSON. Raises `KeyError` or `TypeError` for anything else."""
+        ranking = dict(values["ranking"])
+        for name in ("accuracy", "original_accuracy"):
+            ranking[name] = Accuracy(**ranking[name])
+        found = {field.name: values[field.name] for field in fields(cls)} | {
+            "outputs": tuple(OutputError(**output) for output in values["outputs"]),
+            "ranking": RankingError(**ranking),
+            "failures": tuple(values["failures"]),
+        }
+        return cls(**found)
 
 
 def is_trained(model: MLRM) -> bool:

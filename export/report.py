@@ -8,6 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from engine.encoders.parity_file import report_path
+from export.compared import Compared
+from export.onnx_file import settle
 from export.parity import Parity
 from mlrm.cli import say
 
@@ -38,6 +41,18 @@ def show_parity(reports: Mapping[str, Parity]) -> None:
     for name, one in reports.items():
         table.add_row(name, *_ranking(one), one.dtype if one.passed else "failed: " + "; ".join(one.failures))
     console.print(table)
+
+
+def show_compared(compared: Compared, files: Sequence[Path]) -> None:
+    """Show and, if it is new, keep what the comparison of files found; raises `ParityError` where they fail."""
+    if not compared.reports:
+        say(f"{files[0]}: not compared with the original")
+        return
+    if not compared.is_new:
+        say(f"{files[0]}: compared before, {report_path(files[0])}")
+    show_parity(compared.reports)
+    if compared.is_new:
+        settle(compared.reports, files)
 
 
 def _ranking(parity: Parity) -> Sequence[str]:

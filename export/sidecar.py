@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os.path
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,10 +64,12 @@ def write_engine(
         "format": FORMAT,
         "key": key.to_dict(),
         "engine_sha256": sha256(built.plan),
-        "onnx": onnx.name,
+        # From the engine to it: both may be moved together.
+        "onnx": Path(os.path.relpath(onnx.absolute(), engine.absolute().parent)).as_posix(),
         "model": dict(model),
         "inputs": [value.to_dict() for value in built.inputs],
         "outputs": [value.to_dict() for value in built.outputs],
+        "profile": [list(shape) for shape in built.profile],
         "parity_of_onnx": parity,
         "build_seconds": round(seconds, 1),
     }

@@ -14,12 +14,13 @@ from export.errors import ExportError
 from mlrm.cli import errors_shown, progress_bar, run, say
 
 if TYPE_CHECKING:
-    from export.onnx_file import Dtype, InputDtype
+    from export.onnx_file import Dtype, InputDtype, Preset
 
 EXAMPLE = "Example: python -m export.to_onnx runs/first/best.pt --dtype fp16 --out shoes.onnx"
 
 CheckpointArgument = Annotated[
-    Path | None, typer.Argument(help=".pt, .safetensors or the authors' .pkl; default: the model shipped.")
+    Path | None,
+    typer.Argument(help=".pt, .safetensors or, with --preset paper, the authors' .pkl; default: the shipped."),
 ]
 OutOption = Annotated[Path | None, typer.Option(help="File to write; default: named after the checkpoint, here.")]
 DtypeOption = Annotated[str, typer.Option(help="What the trunk computes in: fp32, fp16, bf16 or int8.")]
@@ -34,8 +35,11 @@ DataOption = Annotated[
         file_okay=False,
     ),
 ]
-PairsOption = Annotated[int, typer.Option(help="How many pairs at most, for either.", min=1)]
+PairsOption = Annotated[int | None, typer.Option(help="How many pairs at most, for either; default: 64.", min=1)]
 ParityOption = Annotated[bool, typer.Option("--parity/--no-parity", help="Compare with the original.")]
+PresetOption = Annotated[
+    str | None, typer.Option(help="For the authors' .pkl: paper, the form of it that can be exported.")
+]
 OpsetOption = Annotated[int | None, typer.Option(help="ONNX opset; default: 20, for bf16 22.")]
 
 
@@ -62,6 +66,15 @@ def require_writable(out: Path, suffix: str) -> None:
         raise ExportError(f"--out {out}: there is no folder {out.parent}; make it, or give another path")
 
 
+def require_use(data: Path | None, pairs: int | None, *, parity: bool, dtype: str) -> None:
+    """Raise `ExportError` for --data or --pairs where no image is looked at."""
+    if not parity and dtype != "int8" and (data is not None or pairs is not None):
+        raise ExportError(
+            "--data and --pairs choose the images to compare on and to find int8's ranges on: leave them out with "
+            "--no-parity"
+        )
+
+
 @errors_shown
 def main(
     checkpoint: CheckpointArgument = None,
@@ -72,7 +85,8 @@ def main(
     image_size: ImageSizeOption = None,
     input_dtype: InputOption = "uint8",
     data: DataOption = None,
-    pairs: PairsOption = 64,
+    pairs: PairsOption = None,
+    preset: PresetOption = None,
     parity: ParityOption = True,
 ) -> None:
     """Export a checkpoint to ONNX: images in, features out, any batch; then compare it with the original.
@@ -80,9 +94,10 @@ def main(
     Exits with 1 where it differs by more than its precision may; the file's name then ends in .failed.
     """
     require_packages(dtype)
-    from export.onnx_file import OnnxOptions, check, load_model, settle, write_onnx
+    from export.onnx_file import PAIRS, OnnxOptions, check, load_model, settle, write_onnx
     from export.report import show_file, show_next, show_parity
 
+    require_use(data, pairs, parity=parity, dtype=dtype)
     options = OnnxOptions(
         dtype=cast("Dtype", dtype),
         opset=opset,
@@ -90,32 +105,39 @@ def main(
         image_size=image_size,
         input_dtype=cast("InputDtype", input_dtype),
         data=data,
-        pairs=pairs,
+        pairs=pairs or PAIRS,
+        preset=cast("Preset | None", preset),
     )
     out = out or default_out(checkpoint, dtype, ".onnx")
     require_writable(out, ".onnx")
-    model = load_model(checkpoint, image_size)
+    model = load_model(checkpoint, image_size, options.preset)
     started = time.perf_counter()
     with progress_bar() as progress:
         files = write_onnx(model, out, options, progress)
         seconds = time.perf_counter() - started
-        report = check(model, files, options, progress) if parity else None
+        reports = check(model, files, options, progress) if parity else {}
     for file in files:
         show_file(file)
     say(f"exported in {seconds:.1f} s")
-    if report is not None:
-        show_parity(report)
-        settle(report, files)
-    show_next(next_steps(files[0], model.config.image_size))
+    if reports:
+        show_parity(reports)
+        settle(reports, files)
+    show_next(next_steps(files[0], model_options(files[0], dtype, is_compared=bool(reports))))
 
 
-def next_steps(file: Path, size: int) -> list[tuple[str, str]]:
-    """Commands to copy, for an ONNX file: (purpose, command)."""
-    name = shlex.quote(str(file))
+def model_options(file: Path, dtype: str, *, is_compared: bool) -> str:
+    """The options of `python -m engine` that take an ONNX file; without a comparison, backend "auto" refuses it."""
+    from export.onnx_file import first_backend
+
+    return f"--model {shlex.quote(str(file))}" + ("" if is_compared else f" --backend {first_backend(dtype)}")
+
+
+def next_steps(file: Path, options: str) -> list[tuple[str, str]]:
+    """Commands to copy, for an ONNX file and what `model_options` gave of it: (purpose, command)."""
     return [
-        ("index", f"python -m engine index PHOTOS --gallery my.gallery --model {name}"),
-        ("search", f"python -m engine search SKETCH --gallery my.gallery --model {name}"),
-        ("benchmark", f'benchmark_app -m {name} -d CPU -hint latency -data_shape "[1,3,{size},{size}]"'),
+        ("index", f"python -m engine index PHOTOS --gallery my.gallery {options}"),
+        ("search", f"python -m engine search SKETCH --gallery my.gallery {options}"),
+        ("benchmark", f"python -m engine benchmark --model {shlex.quote(str(file))} --backend all"),
     ]
 
 

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeGuard, cast
 
 import typer
 
+from export.command import typed
 from export.errors import ExportError
 from export.to_onnx import (
     DataOption,
     ImageSizeOption,
-    InputOption,
     OpsetOption,
     PairsOption,
     ParityOption,
+    PresetOption,
     default_out,
+    model_options,
     require_packages,
+    require_use,
     require_writable,
 )
-from mlrm.cli import errors_shown, progress_bar, run
+from mlrm.cli import errors_shown, progress_bar, run, say
 
 if TYPE_CHECKING:
-    from export.onnx_file import Dtype, InputDtype
+    from export.onnx_file import Dtype, InputDtype, Preset
 
 EXAMPLE = (
     "Example: python -m export.to_trt runs/first/best.pt --dtype fp16 --runtime tensorrt-rtx "
     "--compute-capability 8.6,8.9,12.0"
 )
+DECIDED = {"dtype": "--dtype", "image_size": "--image-size", "opset": "--opset", "input_dtype": "--input"}
+"""By parameter, what an .onnx has decided already."""
+COMPARED = {"data": "--data", "pairs": "--pairs", "preset": "--preset"}
+"""And what only a comparison with its original has a use for."""
 
 
 @errors_shown
@@ -52,84 +60,117 @@ def main(
     ] = None,
     opset: OpsetOption = None,
     image_size: ImageSizeOption = None,
-    input_dtype: InputOption = "uint8",
+    input_dtype: Annotated[
+        str | None, typer.Option("--input", help="Type of the images: uint8 in 0..255 (default), float32 in 0..1.")
+    ] = None,
     data: DataOption = None,
-    pairs: PairsOption = 64,
+    pairs: PairsOption = None,
+    preset: PresetOption = None,
+    original: Annotated[
+        Path | None, typer.Option(help="The checkpoint that a given .onnx was exported from, to compare with.")
+    ] = None,
     parity: ParityOption = True,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build again what is up to date.")] = False,
 ) -> None:
     """Build a TensorRT engine; the ONNX file it is built from lies beside it, compared with the original.
 
-    With --runtime tensorrt-rtx no GPU is needed. What is up to date is left alone, by the engine's .json.
+    The engine is compared too where a GPU that it was built for is present. With --runtime tensorrt-rtx no GPU is
+    needed. What is up to date is left alone, by the engine's .json.
     """
+    given = locals()
+    command = typed("export.to_trt", main, given)
+    bare = typed("export.to_trt", main, given, without=("runtime", "compute_capability", "timing_cache"))
     require_packages(dtype or "fp32")
-    from export.engine_file import EngineOptions, build, prepare_onnx, read_metadata
-    from export.onnx_file import OnnxOptions, settle
-    from export.report import show_file, show_next, show_parity
+    from export.engine_check import check_engines, own_capability, why_not_here
+    from export.engine_file import EngineOptions, build, given_onnx, options_of, prepare_onnx, read_metadata
+    from export.onnx_file import PAIRS, OnnxOptions, load_model
+    from export.report import show_compared, show_file, show_next
     from export.trt_builder import Profile
-    from export.trt_library import import_library, targets
+    from export.trt_library import import_library, no_tensorrt, parse_capabilities, require_timing_cache, targets
 
-    command = f"python -m export.to_trt{f' {shlex.quote(str(source))}' if source else ''}"
+    require_applicable(given)
     profile = Profile(min_batch, opt_batch, max_batch)
-    from_onnx = source is not None and source.suffix == ".onnx"
-    if from_onnx and (dtype or image_size or opset or data):
-        raise ExportError(
-            "--dtype, --image-size, --opset and --data are decided in an .onnx: leave them out, or give the checkpoint"
-        )
     out = out or default_out(source, dtype or "fp32", ".engine")
     require_writable(out, ".engine")
-    if timing_cache is not None and (timing_cache.is_dir() or not timing_cache.parent.is_dir()):
-        raise ExportError(f"--timing-cache is {timing_cache}; expected a file, in a folder that is there")
-    library = import_library(runtime)
-    asked = [name.strip() for name in compute_capability.split(",")] if compute_capability else []
+    library = import_library(runtime, command)
+    if timing_cache is not None:
+        require_timing_cache(library, timing_cache)
+    asked = parse_capabilities(compute_capability)
     # Before the work: a capability that can't be had is an error now, not after the export.
-    capabilities = targets(library, asked, command) if library is not None else ()
+    capabilities = targets(library, asked, bare) if library is not None else ()
+    options = OnnxOptions(
+        dtype=cast("Dtype", dtype or "fp32"),
+        opset=opset,
+        max_batch=max_batch,
+        image_size=image_size,
+        input_dtype=cast("InputDtype", input_dtype or "uint8"),
+        data=data,
+        pairs=pairs or PAIRS,
+        preset=cast("Preset | None", preset),
+    )
     with progress_bar() as progress:
-        if from_onnx:
-            assert source is not None
-            files, report = [source], None
+        if is_onnx(source):
+            options = options_of(read_metadata(source), options)
+            files, compared = given_onnx(
+                source, original, options, parity=parity, rebuild=rebuild, command=command, progress=progress
+            )
         else:
-            options = OnnxOptions(
-                dtype=cast("Dtype", dtype or "fp32"),
-                opset=opset,
-                max_batch=max_batch,
-                image_size=image_size,
-                input_dtype=cast("InputDtype", input_dtype),
-                data=data,
-                pairs=pairs,
-            )
-            files, report = prepare_onnx(
-                source, out.with_suffix(".onnx"), options, parity=parity, rebuild=rebuild, progress=progress
-            )
-    if report is not None:
-        show_parity(report)
-        settle(report, files)
+            onnx = out.with_suffix(".onnx")
+            files, compared = prepare_onnx(source, onnx, options, parity=parity, rebuild=rebuild, progress=progress)
+    show_compared(compared, files)
     if library is None:
-        raise ExportError(_no_tensorrt(files[0], command))
-    engine_options = EngineOptions(capabilities, profile, workspace, timing_cache, rebuild)
+        raise no_tensorrt(files[0], asked, bare, timing_cache)
+    engine_options = EngineOptions(capabilities, profile, workspace, timing_cache, rebuild, bare)
     with progress_bar() as progress:
         built = [build(library, file, out, engine_options, progress) for file in files]
     for file in files:
         show_file(file)
     for engine, seconds in built:
         show_file(engine, "up to date" if seconds is None else f"built in {seconds:.1f} s")
-    show_next(next_steps(files[0], built[0][0], read_metadata(files[0]).config.image_size))
+    engines = [engine for engine, _ in built]
+    if parity:
+        why_not = why_not_here(engines[0], own_capability())
+        if why_not is None and is_onnx(source) and original is None:
+            why_not = f"that takes the checkpoint: {command} --original CHECKPOINT"
+        if why_not is not None:
+            say(f"{engines[0]}: not compared itself, {why_not}")
+        else:
+            model = load_model(original if is_onnx(source) else source, options.image_size, options.preset)
+            with progress_bar() as progress:
+                compared_engine = check_engines(engines, model, options, progress)
+            show_compared(compared_engine, engines)
+    show_next(next_steps(engines[0], model_options(files[0], options.dtype, is_compared=compared.passed)))
 
 
-def _no_tensorrt(onnx: Path, command: str) -> str:
-    return (
-        f"TensorRT isn't installed, so there is no engine; {onnx} is written and can be used. Either, on the machine "
-        f"with the GPU: pip install tensorrt && {command}. Or, on any machine, for GeForce RTX: pip install "
-        f"tensorrt-rtx-cu13 && {command} --runtime tensorrt-rtx"
-    )
+def is_onnx(source: Path | None) -> TypeGuard[Path]:
+    """Whether the source is an ONNX file, not a checkpoint."""
+    return source is not None and source.suffix == ".onnx"
 
 
-def next_steps(onnx: Path, engine: Path, size: int) -> list[tuple[str, str]]:
-    """Commands to copy, for an engine and the ONNX file it was built from: (purpose, command)."""
+def require_applicable(given: Mapping[str, Any]) -> None:
+    """Raise `ExportError` for an option that would change nothing; given: the values `main` got, by parameter."""
+    original, parity = given["original"], given["parity"]
+    if not is_onnx(given["source"]):
+        if original is not None:
+            raise ExportError("--original is for a given .onnx; a checkpoint is the original itself: leave it out")
+        require_use(given["data"], given["pairs"], parity=parity, dtype=given["dtype"] or "fp32")
+        return
+    if decided := [option for name, option in DECIDED.items() if given[name] is not None]:
+        raise ExportError(f"decided in an .onnx: {', '.join(decided)}. Leave that out, or give the checkpoint")
+    if original is not None and not parity:
+        raise ExportError("--original is what is compared with, and --no-parity compares nothing: leave one out")
+    if original is None and (idle := [option for name, option in COMPARED.items() if given[name] is not None]):
+        raise ExportError(f"of use to a comparison only: {', '.join(idle)}. Give --original CHECKPOINT too")
+
+
+def next_steps(engine: Path, onnx_options: str) -> list[tuple[str, str]]:
+    """Commands to copy: (purpose, command); onnx_options: what `model_options` gave of the file it was built from."""
+    model = f"--model {shlex.quote(str(engine))}"
     return [
-        ("search", f"python -m engine search SKETCH --gallery my.gallery --model {shlex.quote(str(engine))}"),
-        ("without a GPU", f"python -m engine search SKETCH --gallery my.gallery --model {shlex.quote(str(onnx))}"),
-        ("benchmark", f"trtexec --loadEngine={shlex.quote(str(engine))} --shapes=image:1x3x{size}x{size}"),
+        ("index, on that GPU", f"python -m engine index PHOTOS --gallery my.gallery {model}"),
+        ("search", f"python -m engine search SKETCH --gallery my.gallery {model}"),
+        ("benchmark", f"python -m engine benchmark {model}"),
+        ("search without a GPU", f"python -m engine search SKETCH --gallery my.gallery {onnx_options}"),
     ]
 
 

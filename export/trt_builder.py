@@ -8,12 +8,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from engine.encoders.engine_sidecar import PACKAGES
 from engine.encoders.exported import INPUT
+from export.command import by_rtx
 from export.errors import ExportError
 from export.images import Progress
 from export.trt_library import called, is_rtx
 
 GIB = 2**30
+TOO_OLD = "driver version is insufficient"
+"""What CUDA says of the driver; also where there is none."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,15 @@ class Value:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """What the builder made; `inputs` and `outputs` are the parsed network's."""
+    """What the builder made; `inputs` and `outputs` are the parsed network's.
+
+    profile: the smallest, usual and largest shape of the images, as the library's own profile has them.
+    """
 
     plan: bytes
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    profile: tuple[tuple[int, ...], ...]
 
 
 def build_engine(
@@ -61,21 +69,22 @@ def build_engine(
     profile: Profile,
     workspace: float | None,
     timing_cache: Path | None,
+    command: str,
     progress: Progress,
 ) -> BuiltEngine:
     """Build an engine of a self-contained ONNX file.
 
     library: the module `tensorrt` or `tensorrt_rtx`. capabilities: of `export.trt_library.targets`. workspace: in GiB,
-    None for the library's own. timing_cache: TensorRT's, read if it exists, and written. Raises `ExportError` with what
-    the library logged.
+    None for the library's own. timing_cache: TensorRT's, read if it exists, and written. command: as
+    `export.trt_library.targets` has it. Raises `ExportError` with what the library logged.
     """
-    if timing_cache is not None and is_rtx(library):
-        raise ExportError(f"{called(library)} times nothing while it builds: leave out --timing-cache")
     log = _log(library)
+    # TensorRT for RTX needs no driver: without one it logs of an old one after every other mistake.
+    advice = "" if is_rtx(library) else driver_advice(capabilities, command)
     try:
         builder = library.Builder(log)
     except TypeError as error:  # what the bindings make of a null pointer
-        raise ExportError(f"{called(library)} can't start: {log.told()}{driver_advice(log.told())}") from error
+        raise ExportError(f"{called(library)} can't start: {log.told(advice)}") from error
     # Strongly typed: the graph's own types are the engine's. TensorRT 11 has no other kind of network.
     strongly = getattr(library.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if strongly is None else 1 << int(strongly))
@@ -99,19 +108,20 @@ def build_engine(
     shape = inputs[0].shape[1:]
     batches = builder.create_optimization_profile()
     batches.set_shape(INPUT, *((batch, *shape) for batch in (profile.min, profile.opt, profile.max)))
-    config.add_optimization_profile(batches)
+    if config.add_optimization_profile(batches) < 0:
+        raise ExportError(f"{called(library)} refuses batches of {profile.min} to {profile.max}: {log.told()}")
     config.progress_monitor = monitor = _monitor(library, progress)
     cache = _timing_cache(config, timing_cache)
 
     plan = builder.build_serialized_network(network, config)
     del monitor, parser  # neither is owned by what uses it
     if plan is None:
-        raise ExportError(f"{called(library)} could not build: {log.told()}{driver_advice(log.told())}")
+        raise ExportError(f"{called(library)} could not build: {log.told(advice)}")
     if timing_cache is not None and cache is not None:
         partial = timing_cache.with_name(timing_cache.name + ".partial")
         partial.write_bytes(cache.serialize())
         partial.replace(timing_cache)
-    return BuiltEngine(bytes(plan), inputs, outputs)
+    return BuiltEngine(bytes(plan), inputs, outputs, tuple(map(tuple, batches.get_shape(INPUT))))
 
 
 def _said(error: Any) -> str:
@@ -133,14 +143,11 @@ def _timing_cache(config: Any, file: Path | None) -> Any:
     return cache
 
 
-def driver_advice(told: str) -> str:
-    """What to do about a driver too old, if that is what the library told; else nothing."""
-    if "driver version is insufficient" not in told:
-        return ""
-    return (
-        ". The NVIDIA driver is too old for this library's CUDA: update it, or build with --runtime tensorrt-rtx, "
-        "which needs none but knows no H100 (9.0)"
-    )
+def driver_advice(capabilities: Sequence[str], command: str) -> str:
+    """What to do about a driver too old for TensorRT; see `build_engine`."""
+    rtx = by_rtx(command, capabilities)
+    other = "" if rtx is None else f", or build without it: pip install {PACKAGES['tensorrt_rtx']} && {rtx}"
+    return f"The NVIDIA driver is too old for this library's CUDA: update it{other}"
 
 
 def _log(library: ModuleType) -> Any:
@@ -155,8 +162,10 @@ def _log(library: ModuleType) -> Any:
             if severity in (library.ILogger.Severity.ERROR, library.ILogger.Severity.INTERNAL_ERROR):
                 self.errors.append(message)
 
-        def told(self) -> str:
-            return "; ".join(self.errors) or "it gave no reason"
+        def told(self, driver_advice: str = "") -> str:
+            """What it told, and the advice where a driver too old is among that."""
+            told = "; ".join(self.errors) or "it gave no reason"
+            return f"{told}. {driver_advice}" if driver_advice and TOO_OLD in told else told
 
     return Log()
 

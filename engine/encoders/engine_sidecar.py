@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os.path
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.encoders.parity_file import file_hash
+from engine.encoders.exported import halves
+from engine.encoders.parity_file import file_hash, ranks_right
 from mlrm.errors import CheckpointError, ConfigError
 
 FORMAT = 1
@@ -16,6 +18,8 @@ FORMAT = 1
 RUNTIMES = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
 """Modules that build and run engines, and what `export.to_trt --runtime` calls them."""
 PACKAGES = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx-cu13"}
+RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+"""What TensorRT for RTX 1.7 builds for, for messages where it isn't at hand."""
 
 
 def sidecar_path(engine: Path) -> Path:
@@ -27,8 +31,8 @@ def sidecar_path(engine: Path) -> Path:
 class Sidecar:
     """What has to be known of an engine before it is loaded.
 
-    library: the module that built it. batches: the smallest it takes, the one it is tuned for and the largest. model:
-    the metadata of the ONNX file it was built from, called `onnx`.
+    library: the module that built it. batches: the smallest it takes, the one it is tuned for and the largest.
+    workspace: in GiB, None for the library's own. onnx: the file it was built from. model: that file's metadata.
     """
 
     engine: Path
@@ -36,15 +40,17 @@ class Sidecar:
     version: str
     capabilities: tuple[str, ...]
     batches: tuple[int, int, int]
+    workspace: float | None
     engine_sha256: str
-    onnx: str
+    onnx: Path
     model: dict[str, str]
 
     @classmethod
     def read(cls, engine: Path) -> Sidecar:
         """Read the sidecar of an engine; raises `CheckpointError` where it is missing or not one of `export.to_trt`."""
         file = sidecar_path(engine)
-        advice = "copy it from where the engine was built, or build again: python -m export.to_trt CHECKPOINT"
+        again = f"python -m export.to_trt CHECKPOINT --out {shlex.quote(str(engine))}"
+        advice = f"copy it from where the engine was built, or build again: {again}"
         try:
             found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             key = found["key"]
@@ -56,8 +62,9 @@ class Sidecar:
                 str(key["version"]),
                 tuple(map(str, key["capabilities"])),
                 (int(key["profile"]["min"]), int(key["profile"]["opt"]), int(key["profile"]["max"])),
+                None if key["workspace"] is None else float(key["workspace"]),
                 str(found["engine_sha256"]),
-                str(found["onnx"]),
+                Path(os.path.normpath(engine.parent / str(found["onnx"]))),
                 {str(name): str(value) for name, value in found["model"].items()},
             )
         except OSError as error:
@@ -71,14 +78,27 @@ class Sidecar:
             ) from error
 
     def rebuild_command(self, capability: str) -> str:
-        """What builds this engine again for a GPU of a capability."""
-        source = shlex.quote(str(self.engine.with_name(self.onnx)))
+        """What builds this engine again, for a GPU of a capability as well.
+
+        By TensorRT where TensorRT for RTX has none of that capability. Names what to copy first where the ONNX file
+        isn't where it was when the engine was built.
+        """
+        words = ["python", "-m", "export.to_trt", str(self.onnx), "--out", str(self.engine)]
         runtime = RUNTIMES[self.library]
-        target = f" --compute-capability {capability}" if runtime == "tensorrt-rtx" else ""
-        least, tuned, most = self.batches
-        batches = f" --min-batch {least} --opt-batch {tuned} --max-batch {most}"
-        out = shlex.quote(str(self.engine))
-        return f"python -m export.to_trt {source} --out {out} --runtime {runtime}{target}{batches} --rebuild"
+        first = "" if self.onnx.is_file() else f"copy {self.onnx} from where the engine was built, then "
+        if runtime == "tensorrt-rtx" and capability not in RTX_CAPABILITIES:
+            runtime = "tensorrt"
+            first += f"pip install {PACKAGES[runtime]} && "
+        words += ["--runtime", runtime]
+        if runtime == "tensorrt-rtx":
+            words += ["--compute-capability", ",".join(dict.fromkeys((*self.capabilities, capability)))]
+        for name, batch in zip(("min", "opt", "max"), self.batches, strict=True):
+            words += [f"--{name}-batch", str(batch)]
+        if self.workspace is not None:
+            words += ["--workspace", str(self.workspace)]
+        if not all(file.is_file() and ranks_right(file) for file in halves(self.onnx)):
+            words.append("--no-parity")  # without a report beside it export.to_trt takes no .onnx
+        return first + shlex.join([*words, "--rebuild"])
 
     def require_fit(self, version: str, capability: str, gpu: str) -> None:
         """Raise unless the engine was built by this version of its library for a GPU of this capability ("8.9").

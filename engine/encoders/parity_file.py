@@ -29,6 +29,12 @@ def read_report(file: Path) -> dict[str, Any]:
     return report if isinstance(report, dict) else {}
 
 
+def ranks_right(file: Path) -> bool:
+    """Whether this very file passed its comparison with the original."""
+    report = read_report(file)
+    return report.get("passed") is True and report.get("sha256") == file_hash(file)
+
+
 def compared_runtimes(file: Path) -> dict[str, bool]:
     """What `file` was compared with its original by (`Backend.runtime`), and whether it passed.
 

@@ -6,6 +6,7 @@ import importlib
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,8 +44,9 @@ class TensorRtEncoder(ExportedEncoder):
             )
         major, minor = torch.cuda.get_device_capability(self.device)
         name = torch.cuda.get_device_name(self.device)
-        sidecar.require_fit(library.__version__, f"{major}.{minor}", name)
-        return _Engine(library, sidecar, self.device)
+        capability = f"{major}.{minor}"
+        sidecar.require_fit(library.__version__, capability, name)
+        return _Engine(library, sidecar, capability, self.device)
 
 
 def import_runtime(sidecar: Sidecar) -> ModuleType:
@@ -59,9 +61,9 @@ def import_runtime(sidecar: Sidecar) -> ModuleType:
 
 
 class _Engine:
-    def __init__(self, library: ModuleType, sidecar: Sidecar, device: torch.device) -> None:
+    def __init__(self, library: ModuleType, sidecar: Sidecar, capability: str, device: torch.device) -> None:
         self.properties = sidecar.model
-        self._least, _, self._most = sidecar.batches
+        self._least, tuned, self._most = sidecar.batches
         self._device = device
         self._log = library.Logger(library.Logger.ERROR)  # kept: the runtime doesn't own it
         self._runtime = library.Runtime(self._log)
@@ -70,14 +72,16 @@ class _Engine:
             if engine is None:
                 raise CheckpointError(
                     f"{sidecar.engine.name} can't be loaded by {sidecar.library} {sidecar.version}; its log above says "
-                    "why. Build it again with export.to_trt --rebuild"
+                    f"why. Build it again: {sidecar.rebuild_command(capability)}"
                 )
             self._engine = engine
             self._context = engine.create_execution_context()
             if self._context is None:
+                most = max(self._least, self._most // 2)
+                smaller = replace(sidecar, batches=(self._least, min(tuned, most), most))
                 raise ConfigError(
                     f"{sidecar.engine.name}: there isn't enough free memory on {device} for batches of up to "
-                    f"{self._most}; free some, or build it again with a smaller --max-batch"
+                    f"{self._most}; free some, or build it for smaller ones: {smaller.rebuild_command(capability)}"
                 )
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         self._outputs = [name for name in names if engine.get_tensor_mode(name) == library.TensorIOMode.OUTPUT]

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ pytest.importorskip("onnx", reason="the export needs onnx: pip install onnx onnx
 
 from export.images import ImagePairs, load_pairs
 from export.onnx_file import OnnxOptions, load_model, write_onnx
+from export.to_trt import main as to_trt
 from mlrm import MLRM, MLRMConfig
 from mlrm.checkpoint import save
 
@@ -95,3 +98,24 @@ def pairs() -> Callable[[int], ImagePairs]:
         return drawn[size]
 
     return of_size
+
+
+@pytest.fixture(scope="session")
+def rtx() -> ModuleType:
+    """TensorRT for RTX."""
+    reason = "TensorRT for RTX is not installed: pip install tensorrt-rtx-cu13"
+    library: ModuleType = pytest.importorskip("tensorrt_rtx", reason=reason)
+    return library
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The message of `export.to_trt` where it ends with an error."""
+
+    def message(*arguments: Any, **options: Any) -> str:
+        with pytest.raises(SystemExit) as ended:
+            to_trt(*arguments, **options)
+        assert ended.value.code == 1
+        return capsys.readouterr().err
+
+    return message

@@ -10,23 +10,18 @@ from typing import Any
 
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner
 
 from engine.encoders.engine_sidecar import Sidecar, sidecar_path
+from engine.encoders.parity_file import file_hash, report_path
 from engine.encoders.tensorrt_encoder import TensorRtEncoder, import_runtime
 from engine.errors import CheckpointError, ConfigError
 from engine.retriever import Retriever
-from export.parity import compare
 from export.to_trt import main
-from tests.export.conftest import Exported, no_progress
+from tests.export.conftest import Exported
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="what is refused without a GPU runs with one")
-
-
-@pytest.fixture(scope="module")
-def rtx() -> ModuleType:
-    """TensorRT for RTX."""
-    library: ModuleType = pytest.importorskip("tensorrt_rtx", reason="pip install tensorrt-rtx-cu13")
-    return library
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +29,7 @@ def _built(rtx: ModuleType, light: Exported, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("built")
     shutil.copy(light.file, folder / "m.onnx")
     options: dict[str, Any] = {"runtime": "tensorrt-rtx", "compute_capability": "8.6", "opt_batch": 2, "max_batch": 4}
-    main(folder / "m.onnx", out=folder / "m.engine", **options)
+    main(folder / "m.onnx", out=folder / "m.engine", workspace=0.5, parity=False, **options)
     return folder
 
 
@@ -65,23 +60,57 @@ def test_another_version_is_refused(engine: Path) -> None:
         Sidecar.read(engine).require_fit("99.0", "8.6", "some GPU")
 
 
-def test_another_gpu_is_refused_with_the_command_that_builds_for_it(engine: Path, rtx: ModuleType) -> None:
-    with pytest.raises(
-        ConfigError, match=r"capability 8\.6, and GeForce has 12\.0: python -m export\.to_trt"
-    ) as caught:
+def run(command: str) -> None:
+    """A command of `export.to_trt`, run here."""
+    app = typer.Typer()
+    app.command()(main)
+    result = CliRunner().invoke(app, shlex.split(command.removeprefix("python -m export.to_trt ")))
+    assert result.exit_code == 0, result.output
+
+
+def test_another_gpu_is_refused_with_the_command_that_builds_for_it_too(engine: Path, rtx: ModuleType) -> None:
+    before = json.loads(sidecar_path(engine).read_text())["key"]
+    refusal = r"capability 8\.6, and GeForce has 12\.0: python -m export\.to_trt"
+    with pytest.raises(ConfigError, match=refusal) as caught:
         Sidecar.read(engine).require_fit(rtx.__version__, "12.0", "GeForce")
-    words = shlex.split(str(caught.value).split("python -m export.to_trt ")[1])
-    flags = dict(zip(words[1:-1:2], words[2:-1:2], strict=True))
-    batches = {f"{name}_batch": int(flags[f"--{name}-batch"]) for name in ("min", "opt", "max")}
-    main(
-        Path(words[0]),
-        out=Path(flags["--out"]),
-        runtime=flags["--runtime"],
-        compute_capability=flags["--compute-capability"],
-        rebuild=words[-1] == "--rebuild",
-        **batches,
+    run(str(caught.value).split("GeForce has 12.0: ")[1])
+    for capability in ("8.6", "12.0"):
+        Sidecar.read(engine).require_fit(rtx.__version__, capability, "GeForce")
+    after = json.loads(sidecar_path(engine).read_text())["key"]
+    assert before["workspace"] == 0.5
+    assert after == before | {"capabilities": ["8.6", "12.0"]}
+
+
+def test_the_onnx_file_is_found_from_an_engine_in_another_folder(engine: Path, tmp_path: Path) -> None:
+    (tmp_path / "away").mkdir()
+    moved = engine.rename(tmp_path / "away" / "m.engine")
+    sidecar_path(engine).rename(sidecar_path(moved))
+    _change(moved, onnx="../engines/m.onnx")
+    assert Sidecar.read(moved).onnx == tmp_path / "engines" / "m.onnx"
+    run(Sidecar.read(moved).rebuild_command("8.6"))
+    assert json.loads(sidecar_path(moved).read_text())["onnx"] == "../engines/m.onnx"
+
+
+def test_what_has_to_be_copied_first_is_named(engine: Path) -> None:
+    engine.with_name("m.onnx").unlink()
+    command = Sidecar.read(engine).rebuild_command("8.6")
+    assert command.startswith(f"copy {engine.with_name('m.onnx')} from where the engine was built, then python -m ")
+
+
+def test_a_gpu_that_tensorrt_for_rtx_lacks_is_referred_to_tensorrt(engine: Path, rtx: ModuleType) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Sidecar.read(engine).require_fit(rtx.__version__, "9.0", "H100")
+    command = str(caught.value).split("and H100 has 9.0: ")[1]
+    assert command == (
+        f"pip install tensorrt && python -m export.to_trt {engine.with_name('m.onnx')} --out {engine} --runtime "
+        "tensorrt --min-batch 1 --opt-batch 2 --max-batch 4 --workspace 0.5 --no-parity --rebuild"
     )
-    Sidecar.read(engine).require_fit(rtx.__version__, "12.0", "GeForce")
+
+
+def test_a_file_that_passed_its_comparison_keeps_it(engine: Path) -> None:
+    file = engine.with_name("m.onnx")
+    report_path(file).write_text(json.dumps({"passed": True, "sha256": file_hash(file)}))
+    assert "--no-parity" not in Sidecar.read(engine).rebuild_command("8.6")
 
 
 def test_another_file_under_its_name_is_refused(engine: Path, rtx: ModuleType) -> None:
@@ -124,24 +153,7 @@ def test_a_library_that_is_not_installed_is_named_with_its_version(
 
 @NO_GPU
 def test_without_a_gpu_the_onnx_file_is_named(engine: Path) -> None:
-    with pytest.raises(ConfigError, match=r"needs an NVIDIA GPU.*use the ONNX file it was built from, m\.onnx"):
+    with pytest.raises(ConfigError, match=r"needs an NVIDIA GPU.*use the ONNX file it was built from, .*/m\.onnx"):
         TensorRtEncoder(engine, torch.device("cuda"))
     with pytest.raises(ConfigError, match="runs on cuda, and the device is cpu"):
         Retriever(engine, engine.with_name("g"), "cpu")
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-@pytest.mark.parametrize("runtime", ["tensorrt", "tensorrt-rtx"])
-def test_an_engine_ranks_like_the_original(light: Exported, pairs: Any, tmp_path: Path, runtime: str) -> None:
-    pytest.importorskip(runtime.replace("-", "_"))
-    major, minor = torch.cuda.get_device_capability()
-    if runtime == "tensorrt-rtx" and (major, minor) not in ((8, 6), (8, 9), (12, 0)):
-        pytest.skip(f"TensorRT for RTX does not build for {major}.{minor}")
-    out = tmp_path / "m.engine"
-    main(light.file, out=out, runtime=runtime, compute_capability=f"{major}.{minor}", min_batch=2, max_batch=8)
-    encoder = TensorRtEncoder(out, torch.device("cuda"))
-    parity = compare(
-        encoder.encode, light.model, pairs(256), runtime=runtime, dtype="fp32", batches=(1, 2, 12), progress=no_progress
-    )
-    assert parity.failures == ()

@@ -32,7 +32,7 @@ from export.parity import (
 )
 from mlrm import MLRM
 from mlrm.accuracy import Accuracy
-from tests.export.conftest import Exported, no_progress
+from tests.export.conftest import PAIRS, Exported, no_progress
 
 RUNTIMES: dict[str, Callable[[Path], ExportedEncoder]] = {
     "onnxruntime": lambda file: OnnxEncoder(file, torch.device("cpu"), threads=1),
@@ -42,7 +42,8 @@ PERFECT = RankingError(1.0, 1.0, 1.0, Accuracy(1, 1, 1, 1, 9, 9), Accuracy(1, 1,
 
 
 def _parity(encoder: ExportedEncoder, model: MLRM, images: ImagePairs, dtype: str = "fp32") -> Parity:
-    return compare(encoder.encode, model, images, runtime="test", dtype=dtype, batches=(1, 3), progress=no_progress)
+    batches = (1, 2, PAIRS)
+    return compare(encoder.encode, model, images, runtime="test", dtype=dtype, batches=batches, progress=no_progress)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -55,7 +56,7 @@ def test_an_exported_model_ranks_like_the_original(
     assert {(error.output, error.batch) for error in parity.outputs} == {
         (name, batch)
         for name in ("level_1", "level_2", "level_3", "region_weights", "level_weights", "maps")
-        for batch in (1, 3)
+        for batch in (1, 2, PAIRS)
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from export.onnx_file import OnnxOptions, describe
 from export.parity import compare
 from export.precision import is_heavy
 from export.quantize import quantize
+from export.trt_builder import Profile, build_engine
 from tests.export.conftest import Exported, no_progress
 
 
@@ -81,3 +83,22 @@ def test_ranges_and_parity_come_from_different_images() -> None:
 def test_an_opset_that_onnx_runtime_cannot_run_in_int8_is_refused() -> None:
     with pytest.raises(ExportError, match="opset is 22"):
         OnnxOptions(dtype="int8", opset=22)
+
+
+def test_int8_becomes_an_engine(rtx: ModuleType, quantized: onnx.ModelProto, light: Exported) -> None:
+    built = [
+        build_engine(
+            rtx,
+            graph,
+            capabilities=["8.6"],
+            profile=Profile(1, 2, 4),
+            workspace=None,
+            timing_cache=None,
+            command="",
+            progress=no_progress,
+        )
+        for graph in (quantized.SerializeToString(), light.file.read_bytes())
+    ]
+    assert [value.dtype for value in built[0].inputs] == ["UINT8"]
+    assert built[0].profile == ((1, 3, 256, 256), (2, 3, 256, 256), (4, 3, 256, 256))
+    assert len(built[0].plan) < 0.85 * len(built[1].plan)

@@ -12,11 +12,14 @@ import pytest
 import torch
 
 from engine.encoders.onnx_encoder import OnnxEncoder
+from export import engine_file, onnx_file
 from export.onnx_file import load_model
-from export.to_onnx import main, next_steps
+from export.to_onnx import main, model_options, next_steps
+from export.to_trt import main as to_trt
 from mlrm import MLRM, MLRMConfig
-from mlrm.checkpoint import load_shipped, save
+from mlrm.checkpoint import load, load_shipped, save
 from tests.export.conftest import untrained
+from tests.golden import authors_state_dict
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,8 +51,8 @@ def test_the_command_writes_a_checked_model_and_says_what_to_do_with_it(
     assert "6 drawn pairs" in shown.out
     assert "level_3" in shown.out
     assert f"{file.name}: " in shown.err
-    for _, command in next_steps(Path(file.name), 256):
-        assert command in shown.err
+    for _, command in next_steps(Path(file.name), f"--model {file.name}"):
+        assert f"{command}\n" in shown.err
     encoder = OnnxEncoder(file, torch.device("cpu"))
     assert encoder.fingerprint == load_shipped().fingerprint()
     assert (encoder.metadata.dtype, encoder.metadata.max_batch) == ("fp16", 3)
@@ -72,9 +75,47 @@ def test_the_authors_form_is_refused_with_the_reason_and_the_way_out(tmp_path: P
     assert not (tmp_path / "m.onnx").exists()
 
 
+@pytest.fixture(scope="module")
+def pickle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint as the authors' program writes it."""
+    file = tmp_path_factory.mktemp("authors") / "theirs.pkl"
+    torch.save({"model": authors_state_dict(), "epochs": 12, "steps": 3400, "args": {}}, file)
+    return file
+
+
+@pytest.mark.parametrize("command", [main, to_trt], ids=["to_onnx", "to_trt"])
+def test_the_authors_pickle_is_exported_in_the_papers_form(
+    command: Callable[..., None], pickle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WrittenError(Exception):
+        pass
+
+    def written(model: MLRM, *arguments: object) -> None:
+        raise WrittenError(model.config.attention_over, model.fingerprint())
+
+    for module in (onnx_file, engine_file):
+        monkeypatch.setattr(module, "write_onnx", written)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WrittenError) as caught:
+        command(pickle, preset="paper")
+    assert caught.value.args == ("tokens", load(pickle, preset="paper").fingerprint())
+
+
+def test_the_authors_pickle_without_its_option_is_refused_with_it(pickle: Path, fails: Callable[..., str]) -> None:
+    assert "add --preset paper" in fails(pickle, out=Path("m.onnx"))
+    assert "expected paper, the only form that can be exported" in fails(pickle, preset="authors")
+    assert "preset='paper' is for the authors' .pkl" in fails(preset="paper", out=Path("m.onnx"))
+
+
+def test_without_a_comparison_the_lines_to_copy_name_a_backend() -> None:
+    for dtype, backend in (("fp32", "onnx"), ("bf16", "openvino")):
+        assert model_options(Path("m.onnx"), dtype, is_compared=False) == f"--model m.onnx --backend {backend}"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"parity": False, "pairs": 3}, "leave them out with --no-parity"),
         ({"dtype": "fp8"}, "dtype is 'fp8'; expected one of fp32, fp16, bf16, int8"),
         ({"input_dtype": "int8"}, "input_dtype is 'int8'; expected one of uint8, float32"),
         ({"opset": 11}, "opset is 11; expected 18 to"),
