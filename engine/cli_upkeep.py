@@ -78,6 +78,11 @@ def optimize_gallery(
         )
     if plan.evidence:
         Console().print(table)
+    if plan.second:
+        say(
+            f"a second screen, {plan.second.photo_bytes} bytes a photo, behind {sum(plan.second.kept)} coordinates: "
+            f"{plan.second.expected:.0f} photos left, {plan.second.cost / 1e6:.1f} MB; not made"
+        )
     say(f"{gallery}: {plan}")
 
 

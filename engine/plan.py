@@ -21,8 +21,12 @@ PLAN, SKETCHES, DRIFT = "short_codes", "short_codes_sketches", "short_codes_drif
 RANDOM_COST = 4.0
 """A byte of a survivor's features against one of the codes: measured, 100,000 photos on two cores. Rows are read one by
 one, and their distance is float64."""
-MUST_SAVE = 0.5
-"""Codes are kept where a search by them is to cost at most this share of a scan of all features."""
+FIXED_COST = 12e6
+"""Bytes of features that a scan reads while a sketch is prepared for codes: 1 to 1.5 ms, however many photos."""
+SCAN_COST = 1 / 3
+"""A byte of features in a scan, once that has 8-bit codes of its own: after some sketches, where memory allows."""
+MUST_SAVE = 0.8
+"""Codes are kept where a search by them is to cost at most this share of a scan: survivors are estimated."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Measured:
     """One allocation of coordinates, tried on a sample.
 
     kept: coordinates of each term. photo_bytes: memory of a photo. survivors: mean, of `sample` photos. expected: that
-    carried over to the gallery's size. cost: bytes a search reads, survivors' features at `RANDOM_COST`.
+    carried over to the gallery's size. cost: bytes a search reads, survivors' features at `RANDOM_COST`, and
+    `FIXED_COST`.
     """
 
     kept: tuple[int, ...]
@@ -42,12 +47,28 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Second:
+    """A second screen of what the first one leaves, by more bytes, tried on the same sample.
+
+    kept: the first screen's coordinates with which both cost least. photo_bytes: of the second. survivors, expected:
+    what both would leave to rescore, photos that give the first threshold among them. cost: of both, as in `Measured`.
+    Searches have no second screen: this says what it would save.
+    """
+
+    kept: tuple[int, ...]
+    photo_bytes: int
+    survivors: float
+    expected: float
+    cost: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """basis: the name of the chosen codes' basis; None where codes don't pay.
 
     photos: in the gallery when it was made. sketches: whether the sample was searched by sketches; else by photos left
-    out of it. looseness: the share of photos' variance that the kept coordinates leave out, weighted as distances are:
-    photos added later for which it is much larger call for a new plan. evidence: what was tried.
+    out of it. looseness: what the codes leave unknown of a photo, on average (`engine.drift`): photos added later for
+    which it is much larger call for a new plan. evidence: what was tried. second: and behind it, a second screen.
     """
 
     basis: str | None
@@ -55,6 +76,7 @@ class Plan:
     sketches: bool
     looseness: float
     evidence: tuple[Measured, ...]
+    second: Second | None = None
 
     @property
     def chosen(self) -> Measured | None:
@@ -63,7 +85,7 @@ class Plan:
 
     def pays_for(self, queries: int, row_bytes: int) -> bool:
         """Whether so many sketches at once are to cost less by codes, each alone, than by one scan for all of them."""
-        return (best := self.chosen) is not None and queries * best.cost <= self.photos * row_bytes
+        return (best := self.chosen) is not None and queries * best.cost <= scan_cost(self.photos, row_bytes)
 
     def __str__(self) -> str:
         if (best := self.chosen) is None:
@@ -84,13 +106,42 @@ class Plan:
         """Raises KeyError, TypeError or ValueError on anything else."""
         found = json.loads(text)
         evidence = tuple(Measured(**one | {"kept": tuple(one["kept"])}) for one in found.pop("evidence"))
-        return cls(**found, evidence=evidence)
+        if (second := found.pop("second", None)) is not None:
+            second = Second(**second | {"kept": tuple(second["kept"])})
+        return cls(**found, evidence=evidence, second=second)
 
 
 def choose(evidence: Sequence[Measured], photos: int, row_bytes: int) -> Measured | None:
     """The cheapest; None where a scan of `photos` rows of so many bytes costs little more."""
     best = min(evidence, key=lambda one: one.cost, default=None)
-    return best if best is not None and best.cost <= MUST_SAVE * photos * row_bytes else None
+    return best if best is not None and best.cost <= MUST_SAVE * scan_cost(photos, row_bytes) else None
+
+
+def screen_cost(photos: int, photo_bytes: int, survivors: float, row_bytes: int) -> float:
+    """Of a search by codes: bytes, and what takes as long."""
+    return FIXED_COST + photos * photo_bytes + RANDOM_COST * survivors * row_bytes
+
+
+def scan_cost(photos: int, row_bytes: int) -> float:
+    """Of a search by all features."""
+    return SCAN_COST * photos * row_bytes
+
+
+def cheapest_second(
+    evidence: Sequence[Measured], photos: int, photo_bytes: int, counts: Sequence[tuple[int, float]], row_bytes: int
+) -> Second:
+    """The first screen of those tried with which a second one costs least.
+
+    photo_bytes: of the second. counts: what it leaves to rescore of samples of two sizes (`expected_survivors`).
+    """
+    expected = expected_survivors(counts, photos)
+
+    def cost(one: Measured) -> float:
+        left = min(one.expected, expected)
+        return screen_cost(photos, one.photo_bytes, one.expected, photo_bytes) + RANDOM_COST * left * row_bytes
+
+    best = min(evidence, key=cost)
+    return Second(best.kept, photo_bytes, counts[-1][1], expected, cost(best))
 
 
 def expected_survivors(counts: Sequence[tuple[int, float]], photos: int) -> float:

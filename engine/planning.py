@@ -4,7 +4,9 @@ The sample gives the axes; allocations of several sizes are tried on it, by sket
 carried over to the gallery's size, is the plan.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -12,12 +14,12 @@ import torch
 from engine.drift import looseness
 from engine.features import Array
 from engine.gallery import GallerySnapshot
-from engine.plan import RANDOM_COST, Measured, Plan, choose, expected_survivors
+from engine.plan import Measured, Plan, cheapest_second, choose, expected_survivors, screen_cost
 from kernels.blocks import GalleryBlock
-from kernels.short.basis import Basis
-from kernels.short.codes import encode, join
-from kernels.short.fit import Spectrum, allocate, basis_of, spectrum
-from kernels.short.search import CodedRun, nearest_screened
+from kernels.short.basis import Basis, Term
+from kernels.short.codes import LARGEST_CODE, encode, join
+from kernels.short.fit import SMALLEST_STEP, Spectrum, allocate, basis_of, spectrum, unit_of
+from kernels.short.search import CodedRun, Screened, nearest_screened
 from mlrm.features import Features
 
 SAMPLE = 2048
@@ -48,17 +50,20 @@ def planned(snapshot: GallerySnapshot, power: int, sketches: Features | None) ->
         if (bases and sum(kept) < coordinates // 2) or (evidence and kept == evidence[-1].kept):
             break  # the terms have no more axes
         basis = basis_of(spectra, kept, sample.region_weights.shape[1])
-        counts = _survivors(basis, sample, queries, power)
+        counts = _counts(basis, sample, queries, power, attrgetter("survivors"))
         survivors = expected_survivors(counts, photos)
-        cost = photos * basis.photo_bytes + RANDOM_COST * survivors * row_bytes
+        cost = screen_cost(photos, basis.photo_bytes, survivors, row_bytes)
         evidence.append(Measured(kept, basis.photo_bytes, len(sample), counts[-1][1], survivors, cost))
         bases.append(basis)
+    finer = _finer_basis(sample)
+    counts = _counts(finer, sample, queries, power, attrgetter("rescored"))
+    second = cheapest_second(evidence, photos, finer.photo_bytes, counts, row_bytes)
     best = choose(evidence, photos, row_bytes)
     if best is None:
-        return Plan(None, photos, sketches is not None, 0.0, tuple(evidence)), None
+        return Plan(None, photos, sketches is not None, 0.0, tuple(evidence), second), None
     basis = bases[evidence.index(best)]
     loose = looseness(encode(basis, sample.levels, sample.region_weights, sample.level_weights)).mean()
-    return Plan(basis.name, photos, sketches is not None, float(loose), tuple(evidence)), basis
+    return Plan(basis.name, photos, sketches is not None, float(loose), tuple(evidence), second), basis
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,24 @@ def _spectra(sample: _Sample, queries: Features, power: int) -> list[Spectrum]:
     ]
 
 
-def _survivors(basis: Basis, sample: _Sample, queries: Features, power: int) -> list[tuple[int, float]]:
-    """Photos and mean survivors, of half the sample and of all of it."""
+def _finer_basis(sample: _Sample) -> Basis:
+    """All values in int8, not turned: a second screen of one byte a value."""
+    terms = []
+    for r in range(sample.region_weights.shape[1]):
+        for level in sample.levels:
+            vectors = level[:, r].astype(np.float64)
+            centre = vectors.mean(0).astype(np.float32)
+            apart = np.abs(vectors - centre)
+            steps = np.maximum(apart.max(0) / LARGEST_CODE, SMALLEST_STEP).astype(np.float32)
+            largest = float(np.sqrt(np.square(apart).sum(1).max()))
+            terms.append(Term(centre, np.eye(len(centre)), steps, unit_of(largest)))
+    return Basis(sample.region_weights.shape[1], tuple(terms))
+
+
+def _counts(
+    basis: Basis, sample: _Sample, queries: Features, power: int, counted: Callable[[Screened], int]
+) -> list[tuple[int, float]]:
+    """Photos, and the mean of what is counted of a search: of half the sample and of all of it."""
     half = len(sample) // 2
     parts = [sample[:half], sample[half:]]
     codes = [encode(basis, part.levels, part.region_weights, part.level_weights) for part in parts]
@@ -123,5 +144,5 @@ def _survivors(basis: Basis, sample: _Sample, queries: Features, power: int) -> 
     counts = []
     for run in (CodedRun(blocks[:1], codes[0]), CodedRun(blocks, join(codes))):
         found = nearest_screened(queries, [run], TOP_K, region_weight_power=power, most=len(sample))
-        counts.append((sum(map(len, run.blocks)), float(np.mean([one.survivors for one in found]))))
+        counts.append((sum(map(len, run.blocks)), float(np.mean([counted(one) for one in found]))))
     return counts

@@ -28,6 +28,15 @@ def ids_of(retriever: Retriever) -> list[str]:
     return [] if retriever.gallery is None else list(retriever.gallery.snapshot().ids)
 
 
+@pytest.fixture(scope="module")
+def codes_pay() -> Iterator[None]:
+    """As they do for many photos; for a test's few, preparing a sketch takes longer than reading all features."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("engine.plan.FIXED_COST", 0.0)
+        patched.setattr("engine.plan.SCAN_COST", 1.0)
+        yield
+
+
 @pytest.fixture(scope="package", autouse=True)
 def _one_thread() -> Iterator[None]:
     # Tiny models and batches: threads would only wait for each other.

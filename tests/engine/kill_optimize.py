@@ -7,7 +7,7 @@ from engine.gallery import Gallery
 from engine.optimize import optimize
 
 planning.ALLOCATIONS = (384,)
-plan.MUST_SAVE = 100.0  # of so few photos, codes would not pay
+plan.FIXED_COST, plan.MUST_SAVE = 0.0, 300.0  # of so few photos, codes would not pay
 gallery = Gallery.open(sys.argv[1])
 while True:
     for sample in (300, 600):  # another sample, another basis: other files each time

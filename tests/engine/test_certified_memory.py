@@ -19,7 +19,7 @@ PHOTOS = 1400
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(codes_pay: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery of three segments, the last one the smallest."""
     place = tmp_path_factory.mktemp("gathered") / "my.gallery"
     optimize(gallery_of(place, photos_drawn(PHOTOS)), sketches_drawn(16))

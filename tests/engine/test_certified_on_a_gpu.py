@@ -35,7 +35,7 @@ def rows() -> Rows:
 
 
 @pytest.fixture
-def gallery(rows: Rows, tmp_path: Path) -> Gallery:
+def gallery(rows: Rows, codes_pay: None, tmp_path: Path) -> Gallery:
     made = gallery_of(tmp_path / "my.gallery", rows)
     optimize(made, sketches_drawn(16))
     return made

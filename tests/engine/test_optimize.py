@@ -16,14 +16,28 @@ from engine.cli import app
 from engine.drift import Drift, looseness
 from engine.gallery import Gallery
 from engine.optimize import keep_up, optimize
-from engine.plan import Measured, Plan, choose, expected_survivors, read_drift, read_plan, read_sketches, write_plan
-from engine.planning import TRIED_BY
+from engine.plan import (
+    RANDOM_COST,
+    Measured,
+    Plan,
+    Second,
+    cheapest_second,
+    choose,
+    expected_survivors,
+    read_drift,
+    read_plan,
+    read_sketches,
+    screen_cost,
+    write_plan,
+)
+from engine.planning import TOP_K, TRIED_BY
 from engine.short_codes import CODES, ShortCodeFiles
 from engine.tried_sketches import from_text
 from kernels.short.basis import Basis, Term
 from kernels.short.codes import LARGEST_CODE
 from kernels.short.fit import DEVIATIONS
-from tests.engine.coded_gallery import add, gallery_of, joined, photos_drawn, sketches_drawn
+from kernels.short.search import SEEDS
+from tests.engine.coded_gallery import SHAPES, add, gallery_of, joined, photos_drawn, sketches_drawn
 from tests.kernels.short_cases import coded
 
 
@@ -32,7 +46,8 @@ def _few_allocations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "ALLOCATIONS", (96, 192))
     monkeypatch.setattr(planning, "SAMPLE", 400)
     monkeypatch.setattr(drift, "JUDGED", 400)
-    monkeypatch.setattr("engine.plan.MUST_SAVE", 2.0)  # of so few photos, codes would not pay
+    monkeypatch.setattr("engine.plan.FIXED_COST", 0.0)
+    monkeypatch.setattr("engine.plan.MUST_SAVE", 6.0)  # of so few photos, codes would not pay
 
 
 def measured(photo_bytes: int, cost: float) -> Measured:
@@ -42,9 +57,45 @@ def measured(photo_bytes: int, cost: float) -> Measured:
 def test_the_cheapest_is_chosen_if_it_saves_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     evidence = [measured(100, 900.0), measured(200, 400.0), measured(300, 500.0)]
     monkeypatch.undo()
-    assert choose(evidence, photos=10, row_bytes=100) == evidence[1]
-    assert choose(evidence, photos=10, row_bytes=79) is None
+    assert choose(evidence, photos=10, row_bytes=151) == evidence[1]
+    assert choose(evidence, photos=10, row_bytes=149) is None
     assert choose([], photos=10, row_bytes=100) is None
+
+
+@pytest.mark.parametrize(
+    ("photos", "survivors", "values", "photo_bytes", "pays"),
+    [
+        (2_716, 60, 6_144, 462, False),  # measured: as fast as a scan of float16, a third as fast as one of its codes
+        (20_000, 100, 6_144, 462, True),
+        (100_000, 2_524, 6_144, 462, True),
+        (100_000, 349, 10_368, 878, True),
+    ],
+)
+def test_the_model_of_costs_decides_as_times_do(
+    photos: int, survivors: int, values: int, photo_bytes: int, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    cost = screen_cost(photos, photo_bytes, survivors, 2 * values)
+    assert (choose([measured(photo_bytes, cost)], photos, 2 * values) is not None) == pays
+
+
+def test_a_second_screen_is_weighed_behind_the_first_that_suits_it() -> None:
+    """Short in itself it pays behind fewer coordinates, which leave it more; long it doesn't."""
+    evidence = [Measured((4,), 100, 100, 10.0, expected, 0.0) for expected in (800.0, 100.0)]
+    evidence[1] = replace(evidence[1], kept=(8,), photo_bytes=600)
+    found = cheapest_second(evidence, 1000, 50, [(50, 20.0), (100, 30.0)], 1000)
+    left = expected_survivors([(50, 20.0), (100, 30.0)], 1000)
+    assert found == Second((4,), 50, 30.0, left, 1000 * 100 + RANDOM_COST * (800 * 50 + left * 1000))
+    assert cheapest_second(evidence, 1000, 900, [(50, 20.0), (100, 30.0)], 1000).kept == (8,)
+
+
+def test_the_plan_tells_what_a_second_screen_would_do(tmp_path: Path) -> None:
+    gallery = gallery_of(tmp_path / "g", photos_drawn(700))
+    plan = optimize(gallery)
+    assert plan.second is not None
+    assert plan.second.photo_bytes > SHAPES.regions * sum(SHAPES.level_dims)
+    assert TOP_K + SEEDS <= plan.second.survivors < min(one.survivors for one in plan.evidence)
+    assert read_plan(gallery.path) == plan
 
 
 @pytest.mark.parametrize(

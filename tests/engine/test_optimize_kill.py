@@ -26,6 +26,7 @@ LONGEST = 1.5
 SCRIPT = Path(__file__).with_name("kill_optimize.py")
 
 
+@pytest.mark.usefixtures("codes_pay")
 def test_a_kill_leaves_an_exact_search(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     rows, sketches = photos_drawn(PHOTOS), sketches_drawn(4)
     truth = brute_force(rows, sketches)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="this system tak
 
 
 @pytest.fixture(scope="module")
-def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+def gallery(codes_pay: None, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     found = gallery_of(tmp_path_factory.mktemp("ahead") / "my.gallery", photos_drawn(PHOTOS))
     optimize(found, sketches_drawn(16))
     return found
