@@ -217,8 +217,8 @@ def _report(
         photos,
         one.survivors,
         one.rescored,
-        codes.nbytes + (rows_left + one.rescored) * _row_bytes(gallery),
-        _gap(hits, top_k),
+        codes.nbytes + (rows_left + one.rows_read) * _row_bytes(gallery),
+        _gap(hits, top_k) if one.certified else None,
         "; ".join(notes),
     )
 

@@ -101,7 +101,18 @@ def search(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Draw the photos in order, with heat maps, into this file.")] = None,
     explain: Annotated[Path | None, typer.Option(help="Draw why the nearest photo is near into this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the matches as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the matches, and how they were found, as JSON.")
+    ] = False,
+    memory: Annotated[
+        str, typer.Option(help="codes: search by short codes; features: read all features; auto: what costs less.")
+    ] = "auto",
+    max_candidates: Annotated[
+        int | None,
+        typer.Option(
+            help="Compute no more float64 distances than this; the answer may then not be proven, and says so."
+        ),
+    ] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
@@ -113,9 +124,11 @@ def search(
 
     conditions = None if where is None else parse_where(where)
     Gallery.open(gallery)  # searching doesn't make a gallery: a mistyped path is an error here
-    result = Retriever(model, gallery, device, backend).search(sketch, top_k, where=conditions)
+    retriever = Retriever(model, gallery, device, backend, memory)
+    exact = max_candidates is None
+    result = retriever.search(sketch, top_k, where=conditions, exact=exact, max_candidates=max_candidates)
     if as_json:
-        typer.echo(json.dumps(result.to_list(), indent=1))
+        typer.echo(json.dumps({"matches": result.to_list(), "report": result.report.to_dict()}, indent=1))
     else:
         Console().print(_table(result))
     if out:

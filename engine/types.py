@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 from PIL import Image
@@ -48,8 +48,9 @@ class SearchReport:
     read: "codes" (short codes, then the features of those left) or "features" (of all photos). certified: proven. True
     for every exact search. photos: that could have been found. survivors: of these, as many as the screen left
     possible. rescored: photos whose float64 distance was computed one by one, or all of them where all features were
-    read. bytes_read: codes and features. gap: how much farther the photo after the last one is; None where there is
-    none. note: why features were read, where codes could have been.
+    read. bytes_read: codes and features, these as often as they were read. gap: how much farther the photo after the
+    last one is; None where there is none, and where the answer isn't proven. note: why features were read, where codes
+    could have been.
     """
 
     read: str = "features"
@@ -60,6 +61,10 @@ class SearchReport:
     bytes_read: int = 0
     gap: float | None = None
     note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by its name, ready for JSON."""
+        return asdict(self)
 
     def __str__(self) -> str:
         gap = "" if self.gap is None else f", the next photo {self.gap:.6f} farther"

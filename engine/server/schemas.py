@@ -145,6 +145,25 @@ class MatchOut(Documented):
     explanation: ExplanationOut | None = None
 
 
+class ReportOut(Documented):
+    """How an answer was found."""
+
+    certified: bool
+    """Whether it is proven to be the ranking by the float64 distance: always, for this service's searches are exact."""
+    read: Literal["codes", "features"]
+    """Short codes, and the features of the photos they leave; or the features of all photos."""
+    photos: int
+    """Photos that could have been found: those that pass the filter."""
+    survivors: int
+    """Those that the first bounds left possible."""
+    rescored: int
+    """Those whose float64 distance was computed; all of them where all features were read."""
+    bytes_read: int
+    """Of codes and features."""
+    note: str
+    """Why features were read, where codes could have been."""
+
+
 class SearchAnswer(Documented):
     """The photos nearest to a sketch, nearest first. Lower distance is nearer."""
 
@@ -155,6 +174,15 @@ class SearchAnswer(Documented):
                     "status": "ok",
                     "matches": [{"id": "shoes/12.jpg", "rank": 1, "distance": 0.731, "metadata": {"category": "shoe"}}],
                     "photos": 300,
+                    "report": {
+                        "certified": True,
+                        "read": "features",
+                        "photos": 300,
+                        "survivors": 300,
+                        "rescored": 300,
+                        "bytes_read": 3686400,
+                        "note": "",
+                    },
                     "sketch": None,
                 }
             ]
@@ -165,6 +193,8 @@ class SearchAnswer(Documented):
     matches: list[MatchOut]
     photos: int
     """How many photos were in the gallery at that moment."""
+    report: ReportOut | None = None
+    """How they were found; null where nothing was searched for."""
     sketch: Regions | None = None
     """With ``explain``: where the model looked in the sketch."""
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageStat
 from engine.encoding import encode
 from engine.explain import Explanation
 from engine.retriever import Retriever
-from engine.server.schemas import ExplanationOut, MatchOut, Options, Regions, SearchAnswer
+from engine.server.schemas import ExplanationOut, MatchOut, Options, Regions, ReportOut, SearchAnswer
 from engine.types import Match, SearchResult
 from mlrm.features import Features
 from mlrm.strokes import Stroke, ink
@@ -101,7 +101,10 @@ def _answer(result: SearchResult, options: Options, features: Features, number: 
     sketch = None
     if options.explain and features.maps is not None:
         sketch = _regions(features.region_weights[number].numpy(), features.maps[number].numpy())
-    return SearchAnswer(status="ok", matches=matches, photos=photos, sketch=sketch)
+    counts = result.report.to_dict()
+    del counts["gap"]  # behind the largest top_k of the batch, which may be another search's
+    report = ReportOut(**counts)
+    return SearchAnswer(status="ok", matches=matches, photos=photos, report=report, sketch=sketch)
 
 
 def _match(match: Match, explained: bool) -> MatchOut:

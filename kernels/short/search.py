@@ -68,13 +68,15 @@ class Screened:
 
     nearest: as `kernels.topk.nearest` gives it. certified: whether it is proven to be the float64 ranking.
     survivors: photos that the screen leaves possible, once those that look nearest have been rescored. rescored: photos
-    whose float64 distance was computed. fell_through: whether the exact scan answered.
+    whose float64 distance was computed. rows_read: rows whose features were read, each as often as it was.
+    fell_through: whether the exact scan answered.
     """
 
     nearest: Nearest
     certified: bool
     survivors: int
     rescored: int
+    rows_read: int
     fell_through: bool
 
 
@@ -162,7 +164,7 @@ class _Group:
         seeds = min(self._live, self._k + self._k // 4 + SEEDS, self._most or self._live)
         if not seeds:
             empty = Nearest(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))
-            return [Screened(empty, True, 0, 0, False)] * queries
+            return [Screened(empty, True, 0, 0, 0, False)] * queries
         rows = self._likely(seeds)
         known = rows >= 0
         distance = np.full(rows.shape, np.inf)
@@ -206,7 +208,9 @@ class _Group:
             self._ahead(None)
             one = _Rows(self._query, slice(number, number + 1))
             answer = nearest(one, self._blocks, self._k, region_weight_power=self._power, impl=impl)[0]
-            return Screened(Nearest(answer.rows.cpu(), answer.distance.cpu()), True, survivors, self._live, True)
+            scanned = Nearest(answer.rows.cpu(), answer.distance.cpu())
+            read = len(done.rows) + sum(map(len, self._blocks))
+            return Screened(scanned, True, survivors, self._live, read, True)
         left, size = left.of(slice(room)), FIRST_ROUND  # no more than `most`: so the ones that look nearest
         while len(left):
             done, left = self._further(number, done, left.of(slice(size))), left.of(slice(size, None))
@@ -218,7 +222,7 @@ class _Group:
         order = np.lexsort((done.rows, done.distance))
         kept = order[: int((done.distance <= limit).sum())]
         answer = Nearest(torch.from_numpy(done.rows[kept]), torch.from_numpy(done.distance[kept]))
-        return Screened(answer, certified, survivors, len(done.rows), False)
+        return Screened(answer, certified, survivors, len(done.rows), len(done.rows), False)
 
     def _further(self, number: int, done: "_Rescored", now: Possible) -> "_Rescored":
         more = self._rescored(np.full(len(now), number), now.rows)

@@ -45,7 +45,7 @@ def sketches() -> Features:
 
 
 @pytest.fixture(scope="module")
-def _coded(rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _coded(rows: Rows, codes_pay: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("coded") / "my.gallery"
     optimize(gallery_of(path, rows), sketches_drawn(16))
     return path
@@ -231,6 +231,7 @@ def test_what_a_killed_writer_left_is_deleted(gallery: Gallery) -> None:
 def test_bounded_work_says_whether_it_is_proven(gallery: Gallery, sketches: Features, truth: Truth) -> None:
     few = everything(gallery, searcher(), sketches, max_candidates=TOP_K + 1)
     assert not all(one.report.certified for one in few)
+    assert all((one.report.gap is not None) == one.report.certified for one in few)
     assert all(one.report.rescored <= TOP_K + 1 for one in few)
     for many in (few, everything(gallery, searcher(), sketches, max_candidates=PHOTOS)):
         for answer, expected in zip(ranking(many), truth, strict=True):
@@ -266,6 +267,9 @@ def test_many_survivors_fall_through_to_the_scan_and_say_so(
         if top_k == 1000:
             assert report.read == "features"
             assert "all features were scanned" in report.note
+            codes = everything(gallery, searcher("codes"), sketches[:1])[0].report
+            first = codes.bytes_read - codes.rescored * ROW_BYTES
+            assert report.bytes_read >= first + (PHOTOS + top_k) * ROW_BYTES  # rescored before, and then all
 
 
 def test_searches_go_on_while_codes_are_made(gallery: Gallery, sketches: Features, truth: Truth) -> None:

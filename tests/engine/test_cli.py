@@ -86,7 +86,8 @@ def test_from_photos_to_pictures(checkpoint: Path, photos: Path, sketches: list[
     found = run(
         "search", sketches[0], "--gallery", gallery, "--top-k", 3, "--json", "--out", result, "--explain", why, *model
     )
-    assert json.loads(found.stdout) == expected.to_list()
+    assert json.loads(found.stdout) == {"matches": expected.to_list(), "report": expected.report.to_dict()}
+    assert json.loads(found.stdout)["report"]["certified"] is True
     assert str(result) in found.stderr
     assert str(why) in found.stderr
     for picture in (result, why):
@@ -147,11 +148,20 @@ def test_long_names_and_brackets_are_shown_as_they_are(checkpoint: Path, sketche
     assert all(name in cells for name in names)
 
 
+def test_how_to_search_can_be_said(filled: Retriever, sketches: list[Path]) -> None:
+    arguments = ("search", sketches[0], "--gallery", filled.path, "--model", filled.encoder.name)
+    assert "has no short codes, and memory='codes' was asked for" in error_of(*arguments, "--memory", "codes")
+    assert "expected one of auto, codes, features" in error_of(*arguments, "--memory", "disk")
+    assert "max_candidates is 0" in error_of(*arguments, "--max-candidates", 0)
+    found = run(*arguments, "--memory", "features", "--max-candidates", 2, "--json")
+    assert json.loads(found.stdout)["report"]["read"] == "features"
+
+
 def test_an_empty_gallery_is_no_error(filled: Retriever, sketches: list[Path], tmp_path: Path) -> None:
     filled.remove(list(filled.gallery.snapshot().ids))
     arguments = ("search", sketches[0], "--gallery", filled.path, "--model", filled.encoder.name, "--json")
     found = run(*arguments, "--out", tmp_path / "r.png", "--explain", tmp_path / "why.png")
-    assert json.loads(found.stdout) == []
+    assert json.loads(found.stdout)["matches"] == []
     assert (tmp_path / "r.png").is_file()
     assert "no explanation written" in found.stderr
     assert not (tmp_path / "why.png").exists()
@@ -197,7 +207,7 @@ def test_a_picture_that_cannot_be_written(filled: Retriever, sketches: list[Path
         "search", sketches[0], "--gallery", filled.path, "--model", filled.encoder.name, "--json",
         option, tmp_path / "nowhere" / "r.png", code=1,
     )  # fmt: skip
-    assert len(json.loads(result.stdout)) == COUNT, "what was found is printed all the same"
+    assert len(json.loads(result.stdout)["matches"]) == COUNT, "what was found is printed all the same"
     assert result.stderr.startswith("EngineError: can't write the picture")
     assert len(result.stderr.splitlines()) == 1
 
@@ -245,7 +255,7 @@ def test_metadata_filters_and_replacement_from_the_command_line(
 
     def found(where: str) -> list[str]:
         output = run("search", sketches[0], "--gallery", gallery, "--json", "--where", where, *model).stdout
-        return sorted(match["id"] for match in json.loads(output))
+        return sorted(match["id"] for match in json.loads(output)["matches"])
 
     assert found('{"category": "shoe"}') == ["photo-0.png", "photo-2.png"]
     assert found('{"category": "shoe", "price": {"lt": 20}}') == ["photo-0.png"]

@@ -39,6 +39,11 @@ def test_a_file_and_base64_give_what_the_engine_finds(
     ]
     assert [found(answer.json()) for answer in answers] == [expected] * 3
     assert answers[0].json()["photos"] == 6
+    report = retriever.search(sketches[0], 4).report.to_dict()
+    del report["gap"]
+    assert [answer.json()["report"] for answer in answers] == [report] * 3
+    assert report["certified"] is True
+    assert report["rescored"] == 6
 
 
 def test_strokes_are_searched_as_the_picture_that_they_draw(shared: TestClient, retriever: Retriever) -> None:
@@ -129,7 +134,7 @@ def test_no_path_of_this_machine_is_in_an_answer(shared: TestClient, described: 
 def test_an_almost_empty_canvas_gets_a_calm_answer(shared: TestClient, strokes: list[Any]) -> None:
     answer = shared.post("/v1/search", json={"drawing": {"size": 100, "strokes": strokes}})
     assert answer.status_code == 200
-    assert answer.json() == {"status": "too_little_ink", "matches": [], "photos": 6, "sketch": None}
+    assert answer.json() == {"status": "too_little_ink", "matches": [], "photos": 6, "report": None, "sketch": None}
 
 
 @pytest.mark.parametrize("colour", ["white", "black", (20, 130, 70)])
