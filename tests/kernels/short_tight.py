@@ -82,6 +82,14 @@ def axis_too_short() -> tuple[Rows, Rows, Basis]:
     return one_term([[3.0]], torch.float32), one_term([[0.0]], torch.float16), one_basis([[0.996]], 1.0, 1, 2.0**-10)
 
 
+def square_rounded_up() -> tuple[Rows, Rows, Basis]:
+    """A photo of code 1, its square stored as much too large as float16 may make it; a sketch at the centre."""
+    values = np.arange(1, 1.4, 2.0**-10)
+    squares = np.square(values)
+    value = float(values[np.argmax(squares.astype("f2") / squares)])
+    return one_term([[0.0]], torch.float32), one_term([[value]], torch.float16), one_basis([[1.0]], value, 1)
+
+
 def square_below_normal() -> tuple[Rows, Rows, Basis]:
     """A photo whose square, in units, is just above half of float16's smallest number, and is stored as all of it."""
     value = (math.ceil(2**10.5) + 1) * 2.0**-23
@@ -95,7 +103,7 @@ def cut_below_normal() -> tuple[Rows, Rows, Basis]:
 
 
 HOLDING = [collinear, integers_lost, error_between_floats, lambda: cuts(2.0), lambda: cuts(-2.0)]
-HOLDING += [at_the_centre, axis_too_long, axis_too_short, square_below_normal, cut_below_normal]
+HOLDING += [at_the_centre, axis_too_long, axis_too_short, square_rounded_up, square_below_normal, cut_below_normal]
 """Without any one slack in the sources, the bound of one of them misses the distance."""
 ROUGH = [(part, side) for part in ("kept", "cut") for side in ("sketch", "photo")]
 """What `rough` makes, and whose it is; the other side is at the centre."""
