@@ -10,20 +10,21 @@ once; then again, with the rows it reads in the cache.
 With less memory than the gallery takes, the system's cache included: where systemd runs the machine,
 
     systemd-run --user --scope -p MemoryMax=3G -p MemorySwapMax=0 \\
-        python -m benches.certified_disk DATA --place runs/drawn.gallery
+        python -m benches.certified_disk DATA --place runs/drawn.gallery --memory "3 GiB"
 
 or, as root, by a control group of version 1:
 
     mkdir /sys/fs/cgroup/memory/small
     echo 3G > /sys/fs/cgroup/memory/small/memory.limit_in_bytes
     sh -c 'echo $$ > /sys/fs/cgroup/memory/small/cgroup.procs;
-        exec python -m benches.certified_disk DATA --place runs/drawn.gallery'
+        exec python -m benches.certified_disk DATA --place runs/drawn.gallery --memory "3 GiB"'
 """
 
 import json
 import os
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -36,6 +37,7 @@ from numpy.typing import NDArray
 from benches.cases import TRUNKS, Rows
 from benches.certified import TOP_K, real_features
 from benches.drawn_like import Statistics
+from benches.kept_rows import keep
 from benches.providers.codes import fitted
 from engine.certified import Answer, CertifiedSearch
 from engine.drift import Drift
@@ -43,7 +45,7 @@ from engine.errors import ConfigError
 from engine.exact import ExactSearch
 from engine.features import Array, FeatureBlock, FeatureShapes
 from engine.gallery import Gallery
-from engine.plan import Measured, Plan, write_plan
+from engine.plan import Measured, Plan, read_plan, write_plan
 from engine.planning import planned
 from engine.short_codes import ShortCodeFiles
 from kernels.short.codes import TILE_PHOTOS, ShortCodes, encode
@@ -161,11 +163,14 @@ def searched(path: Path, scans: int) -> dict[str, Any]:
     """Times, survivors and memory; of this process, which should have done nothing before."""
     row: dict[str, Any] = {"imported_memory_mb": own_memory()}
     begin = perf_counter()
-    gallery, sketches = Gallery.open(path), load_sketches(path)
+    gallery, sketches, plan = Gallery.open(path), load_sketches(path), read_plan(path)
     search = CertifiedSearch(ExactSearch(torch.device("cpu")), "codes")
     timed(search, gallery, sketches[:1])
     row |= {"photos": len(gallery.snapshot()), "opening_s": perf_counter() - begin}
     row["values"] = sum(gallery.meta.shapes.level_dims) * gallery.meta.shapes.regions
+    assert plan is not None
+    assert plan.chosen is not None
+    row |= {"coordinates": sum(plan.chosen.kept), "code_bytes": plan.chosen.photo_bytes}
     rest = range(1, len(sketches))
     for name in ("cold", "warm"):
         found = [timed(search, gallery, sketches[i : i + 1]) for i in rest]
@@ -227,11 +232,19 @@ def main(
         int | None, typer.Option(help="Kept of a photo; without it, as many as `engine optimize` chooses.")
     ] = None,
     scans: Annotated[int, typer.Option(help="Searches of all features to compare with.")] = SCANS,
+    memory: Annotated[
+        str, typer.Option(help="What the row says of the memory: how a control group limits it.")
+    ] = "all",
+    out: Annotated[Path, typer.Option(help="The row goes into this JSON file, in the place of one like it.")] = Path(
+        "docs/certified-disk.json"
+    ),
     here: Annotated[bool, typer.Option("--here", help="Search in this process, with what is in the cache.")] = False,
 ) -> None:
-    """Time certified search of a gallery on the disk, and print a row of JSON."""
+    """Time certified search of a gallery on the disk, and keep a row of JSON."""
     if here:
-        say(json.dumps(searched(place, scans)))
+        row = searched(place, scans) | {"memory": memory, "date": date.today().isoformat()}
+        say(json.dumps(row))
+        keep(out, [row], ("photos", "values", "coordinates", "memory"))
         return
     if not Gallery.exists(place):
         known, _, train, own = real_features(data, cache)
@@ -242,7 +255,7 @@ def main(
         code(place, pool, coordinates)
     out_of_the_cache(place)
     command = [sys.executable, "-m", "benches.certified_disk", str(data), "--place", str(place), "--here"]
-    os.execv(sys.executable, [*command, "--scans", str(scans)])
+    os.execv(sys.executable, [*command, "--scans", str(scans), "--memory", memory, "--out", str(out)])
 
 
 if __name__ == "__main__":

@@ -40,3 +40,4 @@ def test_photos_put_together_are_coded_as_if_they_were_drawn(tmp_path: Path, mon
     certified_disk.out_of_the_cache(place)
     row = certified_disk.searched(place, 2)
     assert (row["photos"], row["scanned"], row["same"]) == (400, 0, True)
+    assert (row["coordinates"], row["code_bytes"]) == (96, basis.photo_bytes)

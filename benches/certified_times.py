@@ -1,0 +1,117 @@
+"""`python -m benches.certified_times`: what a sketch takes by codes of several lengths, beside a scan of all features.
+
+One drawn gallery (`benches.drawn_like`) in memory, sketches one by one. A scan is timed twice: of the float16 rows, as
+the first sketches find them, and once they have 8-bit codes of their own. Writes certified-times.json and the plot
+certified-times.png; later runs add to the file.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from benches.cases import TRUNKS, Rows
+from benches.certified import TOP_K, real_features
+from benches.drawn_like import Statistics
+from benches.kept_rows import keep
+from benches.providers.codes import Codes
+from benches.providers.ours import Kernels
+from mlrm.checkpoint import load_shipped
+from mlrm.cli import errors_shown, run, say
+from mlrm.figures.style import save
+
+COORDINATES = (192, 288, 384, 512, 704, 960)
+TIMED = 32
+"""Sketches, one by one; and as many scans, after which the rows have codes of their own."""
+SCANS = 5
+
+
+def timed(search: Callable[[Rows], object], sketches: Rows, count: int) -> float:
+    """The median of some sketches one by one, in ms; one more goes before."""
+    found = []
+    search(sketches[:1])
+    for number in range(count):
+        begin = perf_counter()
+        search(sketches[number : number + 1])
+        found.append(1e3 * (perf_counter() - begin))
+    return float(np.median(found))
+
+
+def measure(gallery: Rows, sketches: Rows, coordinates: tuple[int, ...]) -> list[dict[str, Any]]:
+    """A row for each number of coordinates, with the same two scans in each."""
+    scan = Kernels(gallery, "cpu")
+    first = timed(lambda one: scan.search(one, TOP_K), sketches, SCANS)
+    for number in range(TIMED):
+        scan.search(sketches[number : number + 1], TOP_K)
+    later = timed(lambda one: scan.search(one, TOP_K), sketches, SCANS)
+    rows = []
+    for count in coordinates:
+        codes = Codes(gallery, count)
+        ms = timed(lambda one, codes=codes: codes.search(one, TOP_K), sketches, TIMED)  # type: ignore[misc]
+        same = all(
+            torch.equal(codes.search(one, TOP_K), scan.search(one, TOP_K)) for one in (sketches[:1], sketches[1:2])
+        )
+        codes.search(sketches, TOP_K)
+        assert codes.run.codes is not None
+        rows.append(
+            {
+                "photos": len(gallery),
+                "values": sum(level[0].numel() for level in gallery.levels),
+                "coordinates": count,
+                "code_bytes": codes.run.codes.basis.photo_bytes,
+                "survivors": float(np.mean([one.survivors for one in codes.found])),
+                "scanned": sum(one.fell_through for one in codes.found),
+                "ms": ms,
+                "scan_ms": first,
+                "later_scan_ms": later,
+                "same": same,
+            }
+        )
+        say(str(rows[-1]))
+    return rows
+
+
+def plot(rows: list[dict[str, Any]], out: Path, weights: str) -> None:
+    """Milliseconds against bytes of code, one line for each gallery; its scans as levels."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.8))
+    for number, (photos, values) in enumerate(sorted({(row["photos"], row["values"]) for row in rows})):
+        own = [row for row in rows if (row["photos"], row["values"]) == (photos, values)]
+        colour, name = f"C{number}", f"{photos:,} photos of {values:,} values"
+        axes.plot([row["code_bytes"] for row in own], [row["ms"] for row in own], "o-", color=colour, label=name)
+        for of, style in (("scan_ms", "--"), ("later_scan_ms", ":")):
+            axes.axhline(own[0][of], color=colour, linestyle=style)
+    axes.set(xlabel="bytes of code a photo", ylabel="ms a sketch", yscale="log", title=f"drawn photos, k = {TOP_K}")
+    axes.plot([], [], "k--", label="scan, the first sketches")
+    axes.plot([], [], "k:", label=f"scan, after {TIMED} sketches")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    save(figure, out, weights)
+
+
+@errors_shown
+def main(
+    data: Annotated[Path, typer.Argument(help="The folder of the research data sets.")],
+    photos: Annotated[int, typer.Option(help="Size of the drawn gallery.")] = 100_000,
+    paper: Annotated[bool, typer.Option("--paper", help="The published 10,368 values a photo, not 6,144.")] = False,
+    out: Annotated[Path, typer.Option(help="Where the JSON file and the plot go.")] = Path("docs"),
+    cache: Annotated[Path, typer.Option(help="Encoded features of the real photos; made if it isn't there.")] = Path(
+        "features.safetensors"
+    ),
+) -> None:
+    """Time certified search against the length of its codes."""
+    weights = load_shipped().fingerprint()
+    known, _, train, own = real_features(data, cache)
+    gallery, sketches = Statistics.of(known, train, own).draw(photos, 64, TRUNKS["densenet169"] if paper else None)
+    rows = [row | {"statistics_of": weights} for row in measure(gallery, sketches, COORDINATES)]
+    kept = keep(out / "certified-times.json", rows, ("photos", "values", "coordinates"))
+    plot(kept, out / "certified-times.png", weights)
+
+
+if __name__ == "__main__":
+    run(main, "python -m benches.certified_times DATA --photos 100000")
