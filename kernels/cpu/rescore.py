@@ -3,7 +3,8 @@
 Of a chunk of queries the vectors of one region and level are copied to where they fit the second cache; a row's is
 converted to float64 into the first, once, and meets those of its queries. So pairs are taken chunk by chunk and,
 within, row by row. Copies in float64 leave three operations a value to a pair, which decide; copies in float32 leave
-four, and twice as many fit: better where few queries want the same row, and converting rows is most of the work.
+four, and twice as many fit: better where few queries want the same row, and converting rows is most of the work. Where
+hardly two do, a row is converted as it is read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,10 @@ WIDE_BYTES, SINGLE_BYTES = 7 << 17, 7 << 18
 """Of copies, in float64 and in float32: 68 and 275 vectors of 1664 channels. The latter may spill to the third cache.
 """
 MEETS = 4
-"""From so many pairs a row and chunk of float64 copies on, these pay."""
+"""Fewer pairs of a row than these, with float64 copies, take less time if the row is converted for each, in registers.
+"""
+SHARED = 2
+"""From so many pairs a row and chunk of float32 copies on, these pay where float64 copies meet too few."""
 AHEAD = 4
 """Rows between what is computed and what is asked from memory."""
 
@@ -73,9 +77,9 @@ def _copies(query: Held, pairs: int, rows: int) -> tuple[NDArray[np.floating], i
     """An empty array of the type of the copies, and how many queries are copied at a time."""
     queries, widest = len(query.rows.region_weights), int(query.rows.channels.max())
     wide, single = (max(1, limit // (size * widest)) for limit, size in ((WIDE_BYTES, 8), (SINGLE_BYTES, 4)))
-    if queries <= wide or pairs * wide >= MEETS * queries * rows:
-        return np.empty(0, np.float64), min(queries, wide)
-    return np.empty(0, np.float32), min(queries, single)
+    if queries > wide and wide * pairs < MEETS * queries * rows and single * pairs >= SHARED * queries * rows:
+        return np.empty(0, np.float32), min(queries, single)
+    return np.empty(0, np.float64), min(queries, wide)
 
 
 def _runs(groups: NDArray[np.int64]) -> Iterator[slice]:

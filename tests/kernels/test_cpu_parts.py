@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from numba.core.caching import CacheImpl
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from kernels import cpu
 from kernels.blocks import GalleryBlock
@@ -40,16 +40,19 @@ def test_smallest_never_takes_infinity() -> None:
 @pytest.mark.parametrize("stored", STORED)
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("near", [1, 3, 7], ids=["one query near", "three", "all"])
-@pytest.mark.parametrize("meets", [0, 10_000], ids=["float64 copies", "float32 copies"])
+@pytest.mark.parametrize(
+    ("copies", "meets"),
+    [(np.float64, 0), (np.float64, 10_000), (np.float32, 0)],
+    ids=["float64 copies", "rows as they are read", "float32 copies"],
+)
 def test_rescoring_gives_the_bits_of_the_canonical_distance(
-    stored: torch.dtype, power: int, near: int, meets: int, monkeypatch: pytest.MonkeyPatch
+    stored: torch.dtype, power: int, near: int, copies: DTypeLike, meets: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over the ends of runs, of blocks and of chunks of queries."""
     monkeypatch.setattr(rescore, "MEETS", meets)
-    monkeypatch.setattr(rescore, "WIDE_BYTES", near * 130 * 8 if meets == 0 else 0)
-    monkeypatch.setattr(rescore, "SINGLE_BYTES", near * 130 * 4)
+    monkeypatch.setattr(rescore, "_copies", lambda *_: (np.empty(0, copies), near))
     monkeypatch.setattr(rescore, "FEWEST_PAIRS", 5)
-    query, gallery = sides(7, 90, stored, channels=(1, 63, 130))
+    query, gallery = sides(7, 90, stored, channels=(1, 63, 128, 130))
     blocks = [GalleryBlock.of(gallery[:40]), GalleryBlock.of(gallery[40:41]), GalleryBlock.of(gallery[41:])]
     generator = torch.Generator().manual_seed(0)
     owner, rows = torch.randint(7, (300,), generator=generator), torch.randint(90, (300,), generator=generator)
@@ -57,6 +60,19 @@ def test_rescoring_gives_the_bits_of_the_canonical_distance(
     assert torch.equal(rescore_pairs(query, owner, blocks, rows, power), expected)
     with pytest.raises(IndexError, match="rows 3 to 90; expected 0 to 89"):
         rescore_pairs(query, owner[:2], blocks, torch.tensor([3, 90]), power)
+
+
+def test_what_rescoring_copies_depends_on_how_many_queries_want_a_row() -> None:
+    query, _ = sides(1000, 1, channels=(1664,))
+    ours = held(query)
+    found = {pairs: rescore._copies(ours, pairs, 1000) for pairs in (135_000, 16_000, 2_000)}
+    assert [(copies.dtype, chunk) for copies, chunk in found.values()] == [
+        (np.float64, 68),
+        (np.float32, 275),
+        (np.float64, 68),
+    ]
+    few = held(sides(5, 1, channels=(1664,))[0])
+    assert rescore._copies(few, 80, 1000)[1] == 5
 
 
 def test_rescoring_copies_no_float32_weights() -> None:
