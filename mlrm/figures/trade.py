@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RESULTS = Path("benches/results")
-TIMES = RESULTS / "intel-r-xeon-r-processor-2-10ghz-2-threads-table2.json"
+TIMES = RESULTS / "intel-r-xeon-r-processor-2-threads-table2.json"
 ACCURACY = RESULTS / "table2-accuracy.json"
 """The results that the repository holds, for whoever works in it."""
 METHODS = ("TC-Net", "LA", "DLA", "MLRM")
