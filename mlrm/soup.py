@@ -1,7 +1,7 @@
-"""`python -m mlrm.soup`: the weighted mean of trunks' weights (Wortsman et al., Model Soups, ICML 2022).
+"""`python -m mlrm.soup`: the weighted mean of trunks' or models' weights (Wortsman et al., Model Soups, ICML 2022).
 
-Trunks of one lineage, each trained on from another or all from the same weights, lie in one valley: their mean is often
-better than each, at no cost in a search.
+Networks of one lineage, each trained on from another or all from the same weights, lie in one valley: their mean is
+often better than each, at no cost in a search.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,10 @@ import torch
 import typer
 from torch import Tensor
 
-from mlrm.checkpoint import load
+from mlrm.checkpoint import load, save
 from mlrm.cli import errors_shown, run, say
 from mlrm.errors import CheckpointError, ConfigError
+from mlrm.model import MLRM
 from mlrm.pretrained import read_weights
 
 EXAMPLE = "Example: python -m mlrm.soup before.safetensors=0.4 after.safetensors=0.6 --out trunk.safetensors"
@@ -54,19 +55,34 @@ def trunk_weights(path: Path) -> dict[str, Tensor]:
     return dict(model.network().trunk.state_dict())
 
 
+def mean_model(paths: Sequence[Path], shares: Sequence[float]) -> MLRM:
+    """The mean of whole checkpoints; raises as `mean_weights`, and `ConfigError` for several configurations."""
+    models = [load(path) for path in paths]
+    for path, model in zip(paths, models, strict=True):
+        if model.config != models[0].config:
+            raise ConfigError(f"{path} is of another configuration than {paths[0]}; give checkpoints of one lineage")
+    models[0].load_state_dict(mean_weights([model.state_dict() for model in models], shares))
+    return models[0]
+
+
 @errors_shown
 def main(
     parts: Annotated[list[str], typer.Argument(help="FILE=SHARE: trunk files or checkpoints; shares add up to 1.")],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write, for --trunk-weights.")],
+    whole: Annotated[bool, typer.Option("--whole", help="Whole checkpoints, into one, stored as float16.")] = False,
 ) -> None:
-    """Average the weights of trunks, such as those before and after a longer pretraining."""
+    """Average the weights of trunks, such as those before and after a longer pretraining, or of whole models."""
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise ConfigError(f"--out is {out}; expected a file that ends in .safetensors, in a folder that is there")
     named = [_part(entry) for entry in parts]
-    mean = mean_weights([trunk_weights(path) for path, _ in named], [share for _, share in named])
-    safetensors.torch.save_file({name: value.contiguous() for name, value in mean.items()}, out)
+    shares = [share for _, share in named]
+    if whole:
+        save(mean_model([path for path, _ in named], shares), out, half=True)
+    else:
+        mean = mean_weights([trunk_weights(path) for path, _ in named], shares)
+        safetensors.torch.save_file({name: value.contiguous() for name, value in mean.items()}, out)
     say(f"{out}: mean of {', '.join(f'{share:g} {path.name}' for path, share in named)}")
-    say(f"next: python -m mlrm.train --trunk-weights {out} ...")
+    say(f"next: python -m {f'mlrm.evaluate {out}' if whole else f'mlrm.train --trunk-weights {out}'} ...")
 
 
 def _part(entry: str) -> tuple[Path, float]:

@@ -1,4 +1,4 @@
-"""The mean of trunks' weights: what it is of, what it refuses, and that training starts from it."""
+"""The mean of weights, of trunks and of whole models: what it is of, what it refuses, what reads it."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 from mlrm import MLRM, MLRMConfig
-from mlrm.checkpoint import save
+from mlrm.checkpoint import load, save
 from mlrm.errors import CheckpointError, ConfigError
 from mlrm.pretrained import load_trunk_weights
 from mlrm.soup import main, mean_weights
@@ -49,6 +49,25 @@ def test_a_trunk_and_a_checkpoint_make_a_trunk_that_training_starts_from(tmp_pat
     load_trunk_weights(fresh, str(out))
     for key, value in fresh.network().trunk.named_parameters():
         torch.testing.assert_close(value, 0.25 * trunks[0][key] + 0.75 * trunks[1][key])
+
+
+def test_whole_models_make_a_checkpoint_of_all_their_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = [model_of(seed) for seed in range(2)]
+    for number, model in enumerate(models):
+        save(model, tmp_path / f"{number}.safetensors")
+    parts, out = [f"{tmp_path}/0.safetensors=0.75", f"{tmp_path}/1.safetensors=0.25"], tmp_path / "soup.safetensors"
+    main(parts, out, whole=True)
+    mean = load(out)
+    assert mean.config == models[0].config
+    for key, value in mean.named_parameters():
+        expected = 0.75 * models[0].get_parameter(key) + 0.25 * models[1].get_parameter(key)
+        torch.testing.assert_close(value, expected, rtol=2**-10, atol=2**-24)  # stored as float16
+    save(model_of(2, l2norm=True), tmp_path / "1.safetensors")
+    with pytest.raises(SystemExit):
+        main(parts, out, whole=True)
+    assert "of another configuration" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("entry", ["trunk.safetensors", "trunk.safetensors=half", "=0.5"])
