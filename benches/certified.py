@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from benches.cases import TRUNKS, Rows
 from benches.drawn_like import Statistics
+from benches.kept_rows import keep
 from benches.providers.codes import Codes
 from benches.providers.ours import Kernels
 from engine.encoders.opening import open_encoder
@@ -35,6 +36,8 @@ TIMED = 32
 """Sketches, one by one."""
 SCANS = 5
 TOP_K = 10
+KEY = ("photos", "values", "coordinates")
+"""Of a row; a later one takes its place."""
 
 
 def real_features(data: Path, cache: Path) -> tuple[Rows, Rows, Rows, torch.Tensor]:
@@ -175,22 +178,11 @@ def main(
     """Measure certified search and draw the plots of its page."""
     weights = load_shipped().fingerprint()
     new = measure(data, cache, real, photos or [], paper, coordinates)
-    rows = _kept(out / "certified.json", [row | {"weights": weights} for row in new if row["kind"] == "real"])
+    rows = keep(out / "certified.json", [row | {"weights": weights} for row in new if row["kind"] == "real"], KEY)
     # Drawn galleries stay when the weights change, and say whose statistics they were drawn from.
     drawn = [row | {"statistics_of": weights} for row in new if row["kind"] == "drawn"]
-    rows += _kept(out / "certified-drawn.json", drawn)
+    rows += keep(out / "certified-drawn.json", drawn, KEY)
     plot(rows, out, weights)
-
-
-def _kept(file: Path, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of a file with `new` ones in it, in the place of those of the same gallery and codes."""
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-    key = ("photos", "values", "coordinates")
-    rows = {tuple(row[name] for name in key): row for row in (*known, *new)}
-    kept = [rows[place] for place in sorted(rows)]
-    file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    say(f"{file}: {len(kept)} rows")
-    return kept
 
 
 if __name__ == "__main__":

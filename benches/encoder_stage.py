@@ -88,7 +88,7 @@ class EncoderStage:
         """The parts of a search by a file over `GALLERY_PHOTOS` drawn photos on disk, each ready to be called."""
         encoder = self.encoder(trunk, way, threads)
         retriever, file = self._gallery(trunk)
-        retriever.backend, retriever.encoder = Opened(encoder, way, "measured"), encoder
+        retriever.backend, retriever.encoder = Opened.of(encoder, way, "measured"), encoder
         image = load_image(file)
         sketch = encode(encoder, [image], "sketch")
         return {

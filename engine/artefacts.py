@@ -25,9 +25,12 @@ class Artefact:
 
 
 def read_artefacts(connection: sqlite3.Connection) -> dict[Artefact, int]:
-    """Every artefact and how many photos it added; none where an earlier release, or another program, added them."""
+    """Every artefact and how many photos it added; none where another release, or another program, added them."""
     found = connection.execute("SELECT value FROM meta WHERE key = 'artefacts'").fetchone()
-    return {} if found is None else {Artefact(**made): photos for made, photos in json.loads(found[0])}
+    try:
+        return {} if found is None else {Artefact(**made): photos for made, photos in json.loads(found[0])}
+    except (TypeError, ValueError):
+        return {}
 
 
 def write_artefacts(connection: sqlite3.Connection, artefacts: Mapping[Artefact, int]) -> None:

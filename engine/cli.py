@@ -165,7 +165,7 @@ def info(gallery: GalleryOption = Path("my.gallery")) -> None:
         "features": found.meta.shapes,
         "model": found.meta.model_name or "of another program",
         "fingerprint of the model": found.meta.model_fingerprint,
-        "features made by": "\n".join(f"{made} ({count} photos)" for made, count in found.artefacts.items())
+        "features made by": "\n".join(f"{made} ({count} photos added)" for made, count in found.artefacts.items())
         or "not noted: added by an earlier release, or as features",
         "power of region weights": found.meta.region_weight_power,
         "format": found.meta.format_version,

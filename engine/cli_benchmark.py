@@ -67,6 +67,7 @@ def _encoders(model: Path | None, backend: str, device: torch.device) -> Iterato
     from engine.encoders.backends import BACKENDS, file_kind
     from engine.encoders.opening import open_encoder
     from engine.errors import ConfigError
+    from mlrm.errors import CheckpointError
 
     if backend != ALL:
         opened = open_encoder(model, device, backend)
@@ -78,7 +79,7 @@ def _encoders(model: Path | None, backend: str, device: torch.device) -> Iterato
             continue
         try:
             encoder = one.opened(model, device)
-        except ConfigError as error:
+        except (ConfigError, CheckpointError) as error:  # ONNX Runtime has no kernels for bfloat16, for one
             say(f"without {one.name}: {error}")
             continue
         time.sleep(PAUSE)

@@ -36,7 +36,7 @@ def compact(gallery: GalleryOption = Path("my.gallery")) -> None:
 
     with Gallery.open(gallery).writer() as writer:
         say(str(writer.compact()))
-    keep_up(Gallery.open(gallery))
+    keep_up(Gallery.open(gallery), added=False)
 
 
 @upkeep.command("optimize", epilog="Example: python -m engine optimize --gallery my.gallery --sketches sketches/")
@@ -111,7 +111,7 @@ def restore(
     from engine.optimize import keep_up
 
     restored = Gallery.restore(gallery, snapshot)
-    keep_up(restored)
+    keep_up(restored, added=False)
     say(f"{gallery}: {restored.info().photos} photos")
 
 

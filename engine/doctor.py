@@ -1,7 +1,5 @@
 """What works on this machine, found by trying it."""
 
-import importlib
-import importlib.metadata
 import importlib.util
 import platform
 from functools import partial
@@ -10,7 +8,7 @@ from pathlib import Path
 import torch
 
 from engine.finding import Finding, tried
-from engine.runtimes import examine_runtimes
+from engine.runtimes import examine_runtimes, installed_version
 
 _OWN = ("mlrm", "kernels", "engine")
 _REQUIRED = ("torch", "numpy", "pillow", "safetensors", "typer", "rich", "filelock")
@@ -49,21 +47,14 @@ def examine() -> list[Finding]:
 
 
 def _needed(package: str) -> Finding:
-    version = _version(package)
+    version = installed_version(package)
     return Finding(package, version is not None, version or f"not installed: pip install {package}")
 
 
 def _optional(package: str, note: str) -> Finding:
     """A package that may be missing."""
-    version = _version(package)
+    version = installed_version(package)
     return Finding(package, True if version else None, f"{version or 'not installed'}, {note}")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _clash(package: str) -> Finding:

@@ -54,7 +54,7 @@ class Keeper:
         with self._writing:
             with Gallery.open(self.path).writer() as writer:
                 report = writer.compact()
-            self._keep_up()
+            self._keep_up(added=False)
         return report
 
     def snapshot(self, directory: str | os.PathLike[str]) -> None:
@@ -68,17 +68,17 @@ class Keeper:
         """Put the gallery back to what a snapshot of it holds, as one commit; killed at any moment, before or after."""
         with self._writing:
             Gallery.restore(self.path, Path(snapshot))
-            self._keep_up()
+            self._keep_up(added=False)
 
     def verify(self) -> VerifyReport:
         """Check every file of the gallery, and leave damaged segments out of searches until they are repaired."""
         with self._writing, Gallery.open(self.path, damaged=True).writer() as writer:
             return writer.verify()
 
-    def _keep_up(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Make the short codes of what is new, where the gallery has some."""
+    def _keep_up(self, progress: Callable[[int, int], None] | None = None, added: bool = True) -> None:
+        """Make the short codes of what is new, where the gallery has some; see `engine.optimize.keep_up`."""
         if (gallery := self.gallery) is not None:
-            keep_up(gallery, progress)
+            keep_up(gallery, progress, added=added)
 
     def _next_ids(self, count: int) -> list[str]:
         """Numbers that no photo here ever had as its default id: what was removed is counted too."""

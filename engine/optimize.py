@@ -47,10 +47,11 @@ def optimize(gallery: Gallery, sketches: Features | None = None, progress: Progr
     return plan
 
 
-def keep_up(gallery: Gallery, progress: Progress | None = None) -> Plan | None:
+def keep_up(gallery: Gallery, progress: Progress | None = None, *, added: bool = True) -> Plan | None:
     """Make the codes that a gallery with a plan lacks; a new plan where it is due. Returns the plan, None without one.
 
-    Raises as `optimize`.
+    added: whether what has no codes was added since; False where photos that were counted before only moved, by a
+    compaction or back from a snapshot. Raises as `optimize`.
     """
     plan, photos = read_plan(gallery.path), len(gallery.snapshot())
     if photos >= AUTOMATIC and (plan is None or photos >= GROWN * plan.photos):
@@ -65,8 +66,9 @@ def keep_up(gallery: Gallery, progress: Progress | None = None) -> Plan | None:
             segments = gallery.snapshot().segments
             coded = files.coded(plan.basis)
             new = _encode(files, basis, [one for one in segments if one.name not in coded], progress)
-            drift = read_drift(gallery.path).after(new, plan.looseness)
-            judged = drift.enough(photos)
+            drift = read_drift(gallery.path)
+            drift = drift.after(new, plan.looseness) if added else drift
+            judged = added and drift.enough(photos)
             if len(new):  # a commit: readers look for the codes again
                 write_plan(gallery.path, plan, Drift() if judged and not drift.due else drift)
             files.keep({segment.name for segment in segments}, plan.basis)

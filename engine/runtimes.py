@@ -4,8 +4,10 @@ That a package is listed as installed says little: the two builds of ONNX Runtim
 away leaves the other listed, and broken.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -26,27 +28,34 @@ TWICE = bytes.fromhex(
 def examine_runtimes() -> list[Finding]:
     """What is installed of ONNX Runtime, OpenVINO and both TensorRTs, tried; nothing of what isn't."""
     findings = [_onnxruntime_clash()]
-    if builds := [name for name in ("onnxruntime", "onnxruntime-gpu") if _version(name)]:
+    if builds := [name for name in ("onnxruntime", "onnxruntime-gpu") if installed_version(name)]:
         findings.append(_run("ONNX Runtime", builds[0], _by_onnxruntime))
         if torch.cuda.is_available():
-            findings.append(_run("ONNX Runtime on a GPU", builds[-1], _by_onnxruntime_on_a_gpu))
-    if _version("openvino"):
+            findings.append(_onnxruntime_on_a_gpu(builds[-1]))
+    if installed_version("openvino"):
         findings.append(_run("OpenVINO", "openvino", _by_openvino))
     for name, package, module in (
         ("TensorRT", "tensorrt", "tensorrt"),
         ("TensorRT for RTX", "tensorrt-rtx-cu13", "tensorrt_rtx"),
     ):
-        if _version(package):
+        if installed_version(package):
             findings.append(_run(name, package, partial(_imported, module)))
     return findings
 
 
 def _run(name: str, package: str, attempt: Callable[[], str]) -> Finding:
-    return tried(name, attempt, f"pip install --force-reinstall --no-deps {package}=={_version(package)}")
+    return tried(name, attempt, f"pip install --force-reinstall --no-deps {package}=={installed_version(package)}")
+
+
+def _onnxruntime_on_a_gpu(build: str) -> Finding:
+    name = "ONNX Runtime on a GPU"
+    if build == "onnxruntime":
+        return Finding(name, None, "only the build for CPUs is installed: PyTorch or TensorRT encode on the GPU")
+    return _run(name, build, _by_onnxruntime_on_a_gpu)
 
 
 def _onnxruntime_clash() -> Finding:
-    if _version("onnxruntime") and _version("onnxruntime-gpu"):
+    if installed_version("onnxruntime") and installed_version("onnxruntime-gpu"):
         wanted = "onnxruntime-gpu" if torch.cuda.is_available() else "onnxruntime"
         return Finding(
             "onnxruntime",
@@ -71,7 +80,8 @@ def _by_onnxruntime_on_a_gpu() -> str:
     from engine.encoders.onnx_encoder import PROVIDERS, require_available, require_same
 
     require_available(PROVIDERS["cuda"])
-    onnxruntime.preload_dlls()
+    with contextlib.redirect_stdout(sys.stderr):
+        onnxruntime.preload_dlls()  # it prints
     session = onnxruntime.InferenceSession(TWICE, providers=[PROVIDERS["cuda"]], enable_fallback=0)
     require_same(PROVIDERS["cuda"], session.get_providers())
     _require_twice(session.run(None, {"x": np.ones(1, np.float32)})[0])
@@ -97,7 +107,8 @@ def _require_twice(found: NDArray[Any]) -> None:
         raise RuntimeError(f"1 + 1 is {found.tolist()}")
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """The version that pip has a package listed with; None where it has none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

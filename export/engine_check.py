@@ -37,11 +37,11 @@ def own_capability() -> str | None:
 def check_engines(engines: Sequence[Path], model: MLRM, options: OnnxOptions, progress: Progress) -> Compared:
     """Compare an engine, or both of separate networks, with their model; on the GPU they were built for.
 
-    What is known of these very engines on the same images is not measured again. options: those of the ONNX files.
+    What passed of these very engines on the same images is not measured again. options: those of the ONNX files.
     Raises `CheckpointError` and `ConfigError` as `TensorRtEncoder` does, `DatasetError` for images that can't be used.
     """
     known = stored(engines, pairs_name(options.data, "test", options.pairs))
-    if known.reports:
+    if known.passed:
         return known
     sidecar = Sidecar.read(engines[0])
     encoder = TensorRtEncoder(engines[0], torch.device("cuda"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -24,19 +23,23 @@ AUTO, MEASURE = "auto", "measure"
 
 @dataclass(frozen=True)
 class Opened:
-    """An encoder, the name of the backend that runs it, and why it was chosen."""
+    """An encoder, the name of the backend that runs it, and why it was chosen.
+
+    artefact: what a gallery notes of it, of the file as it was when it was opened.
+    """
 
     encoder: Encoder
     name: str
     reason: str
+    artefact: Artefact
+
+    @classmethod
+    def of(cls, encoder: Encoder, name: str, reason: str) -> Opened:
+        """Reads the encoder's whole file, for the artefact."""
+        return cls(encoder, name, reason, Artefact(name, encoder.dtype, encoder.name, file_hash(encoder.file)))
 
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"
-
-    @cached_property
-    def artefact(self) -> Artefact:
-        """What a gallery notes of it; reads the whole file the first time."""
-        return Artefact(self.name, self.encoder.dtype, self.encoder.name, file_hash(self.encoder.file))
 
 
 def open_encoder(model: Model, device: torch.device, backend: str = AUTO) -> Opened:
@@ -50,12 +53,12 @@ def open_encoder(model: Model, device: torch.device, backend: str = AUTO) -> Ope
     take this file or can't run here, and for an `.onnx` that no installed backend is known to rank right with.
     """
     if backend not in (AUTO, MEASURE):
-        return Opened(_asked(backend, model).opened(model, device), backend, "as asked")
+        return Opened.of(_asked(backend, model).opened(model, device), backend, "as asked")
     if model is not None and file_kind(model) == ONNX:
         return _fastest(Path(model), device, again=backend == MEASURE)
     name = "tensorrt" if file_kind(model) == ENGINE else "torch"
     reason = "what runs engines" if file_kind(model) == ENGINE else "the reference; export the model for a faster one"
-    return Opened(BACKENDS[name].opened(model, device), name, reason)
+    return Opened.of(BACKENDS[name].opened(model, device), name, reason)
 
 
 def _asked(name: str, model: Model) -> Backend:
@@ -90,13 +93,13 @@ def _fastest(file: Path, device: torch.device, again: bool) -> Opened:
     race = None if again else remembered(key)
     if race is not None:
         with suppress(ConfigError, CheckpointError):  # it can't be opened any more: what else can runs again
-            return Opened(BACKENDS[race.winner].opened(file, device), race.winner, _because(race, "remembered"))
+            return Opened.of(BACKENDS[race.winner].opened(file, device), race.winner, _because(race, "remembered"))
     encoders, refused = _opened(able, file, device)
     if len(encoders) == 1:
         name = next(iter(encoders))
-        return Opened(encoders[name], name, f"the only one here that passed its parity check{_without(refused)}")
+        return Opened.of(encoders[name], name, f"the only one here that passed its parity check{_without(refused)}")
     race = run_race(key, encoders)
-    return Opened(encoders[race.winner], race.winner, _because(race, "measured now") + _without(refused))
+    return Opened.of(encoders[race.winner], race.winner, _because(race, "measured now") + _without(refused))
 
 
 def _opened(

@@ -1,6 +1,7 @@
 """A gallery notes which artefacts made its features, whatever happens to it afterwards."""
 
 import hashlib
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -59,6 +60,27 @@ def test_a_gallery_of_an_earlier_release_is_opened_and_added_to(gallery: Gallery
     assert old.info().artefacts == {OPENVINO: 1}
 
 
+def test_what_a_later_release_noted_is_left_alone(gallery: Gallery) -> None:
+    add(gallery, 0, made_by=ONNX)
+    with sqlite3.connect(gallery.path / CATALOGUE) as connection:
+        connection.execute("UPDATE meta SET value = replace(value, 'dtype', 'precision') WHERE key = 'artefacts'")
+    connection.close()
+    assert Gallery.open(gallery.path).info().artefacts == {}
+
+
+def test_a_model_file_replaced_meanwhile_is_not_what_made_the_features(
+    photos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.safetensors"
+    shutil.copy(checkpoint, model)
+    content = hashlib.sha256(model.read_bytes()).hexdigest()
+    retriever = Retriever(gallery=tmp_path / "g", model=model, device="cpu")
+    model.unlink()
+    retriever.add(photos)
+    assert retriever.gallery is not None
+    assert [made_by.sha256 for made_by in retriever.gallery.info().artefacts] == [content]
+
+
 def test_a_retriever_notes_its_backend_and_the_files_content(empty: Retriever, photos: Path, checkpoint: Path) -> None:
     empty.add(photos)
     assert empty.gallery is not None
@@ -75,7 +97,7 @@ def test_a_retriever_notes_its_backend_and_the_files_content(empty: Retriever, p
     empty.add_features(one)
     assert empty.gallery.info().artefacts == {made_by: COUNT}
     shown = CliRunner(env={"COLUMNS": "400"}).invoke(app, ["info", "--gallery", str(empty.path)]).stdout
-    assert f"torch, fp32, {checkpoint}, SHA-256 {content} ({COUNT} photos)" in shown
+    assert f"torch, fp32, {checkpoint}, SHA-256 {content} ({COUNT} photos added)" in shown
 
 
 def test_info_says_where_nothing_was_noted(gallery: Gallery) -> None:

@@ -57,6 +57,22 @@ def test_all_names_what_cannot_run_here(tmp_path: Path) -> None:
     assert "no backend runs" in result.stderr
 
 
-@pytest.mark.parametrize("options", [("--batch", 0), ("--backend", "onnx"), ("--device", "tpu")])
-def test_what_cannot_be_timed_is_refused(checkpoint: Path, options: tuple[object, ...]) -> None:
-    assert "Error: " in error_of("benchmark", "--model", checkpoint, *options)
+def test_all_goes_on_where_a_backend_cannot_read_the_file(tmp_path: Path) -> None:
+    """As ONNX Runtime can't read bfloat16, and OpenVINO can."""
+    (tmp_path / "m.onnx").write_bytes(b"no graph")
+    result = run("benchmark", "--model", tmp_path / "m.onnx", "--backend", "all", "--device", "cpu", code=1)
+    assert "without onnx: " in result.stderr
+    assert "without openvino: " in result.stderr
+    assert "no backend runs" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--batch", 0), "--batch is 0; expected 1 or more"),
+        (("--backend", "onnx"), "backend 'onnx' takes an .onnx file"),
+        (("--device", "tpu"), "'tpu'"),
+    ],
+)
+def test_what_cannot_be_timed_is_refused(checkpoint: Path, options: tuple[object, ...], said: str) -> None:
+    assert said in error_of("benchmark", "--model", checkpoint, *options)

@@ -86,6 +86,14 @@ def test_both_onnxruntimes_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None
     assert only("onnxruntime-gpu").works is True
 
 
+def test_onnxruntime_for_cpus_beside_a_gpu_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, "onnxruntime")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    (found,) = [one for one in runtimes.examine_runtimes() if one.name == "ONNX Runtime on a GPU"]
+    assert found.works is None
+    assert "only the build for CPUs is installed" in found.text
+
+
 def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Let packages be listed as installed, and no others."""
 

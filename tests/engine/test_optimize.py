@@ -215,6 +215,19 @@ def test_drift_makes_a_new_plan(drifted: Callable[[Rows, Basis], Rows], tmp_path
     assert keep_up(gallery) == again
 
 
+def test_photos_that_a_compaction_moves_are_not_new(tmp_path: Path) -> None:
+    gallery = gallery_of(tmp_path / "g", photos_drawn(700))
+    plan = optimize(gallery)
+    add(gallery, reversed_channels(photos_drawn(200, seed=4)), first=700)
+    assert keep_up(gallery) == plan
+    before = read_drift(gallery.path)
+    assert before.photos == 200
+    with gallery.writer() as writer:
+        writer.compact()
+    assert keep_up(gallery, added=False) == plan
+    assert read_drift(gallery.path) == before
+
+
 def test_a_new_plan_that_was_due_comes_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gallery = gallery_of(tmp_path / "g", photos_drawn(700))
     plan = optimize(gallery)
