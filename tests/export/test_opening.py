@@ -286,4 +286,4 @@ def test_the_commands_take_a_backend_and_say_which_it_is(model: Path, tmp_path: 
     assert "backend: onnx (as asked)" in indexed.stderr
     assert "added a second" in indexed.stderr
     found = runner.invoke(app, ["search", str(folder / "a.png"), *options, "openvino", "--json"])
-    assert [match["id"] for match in json.loads(found.stdout)] == ["a.png"]
+    assert [match["id"] for match in json.loads(found.stdout)["matches"]] == ["a.png"]
