@@ -35,7 +35,7 @@ REST = (
     "tests/engine/test_compiled_encoder.py",
     "tests/engine/test_torch_encoder.py",
     "tests/export/test_encoders.py",
-    "tests/export/test_engine_loading.py",
+    "tests/export/test_engine_check.py",
     "tests/mlrm/training/test_on_a_gpu.py",
 )
 """By name: others import what a machine with a GPU need not have, a browser for one."""
