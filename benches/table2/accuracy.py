@@ -19,8 +19,9 @@ from benches.table2.published import Method
 from benches.table2.real import Progress, shipped, sides
 from benches.table2.ways import ways
 from mlrm.cli import data_option, errors_shown, progress_bar, run, say
-from mlrm.datasets import PairDataset, read_pairs, split_validation
+from mlrm.datasets import PairDataset
 from mlrm.errors import ConfigError
+from mlrm.evaluated_pairs import read_evaluated
 
 EXAMPLE = "Example: python -m benches.table2.accuracy --data shoes --data chairs"
 FILE = Path(__file__).parent.parent / "results" / "table2-accuracy.json"
@@ -98,8 +99,12 @@ def main(
     data: Annotated[list[Path] | None, data_option("Folder of pairs; repeat for more.")] = None,
     split: Annotated[
         Literal["test", "validation"],
-        typer.Option(help="validation: a quarter of the training photos, which the shipped weights have seen."),
+        typer.Option(help="validation: what training set aside, as mlrm.evaluate reads it."),
     ] = "test",
+    validation: Annotated[
+        list[int] | None, typer.Option(help="Photos that training set aside, for each --data; default 20 %.")
+    ] = None,
+    split_seed: Annotated[int, typer.Option(help="The training's, which decided what was set aside.")] = 0,
     out: Annotated[Path, typer.Option(help="Where to write the numbers.", dir_okay=False)] = FILE,
 ) -> None:
     """Accuracy of TC-Net's, LA's, DLA's and MLRM's way to search, on the shipped model's maps of real pairs."""
@@ -107,9 +112,7 @@ def main(
         raise ConfigError("no data: give at least one --data FOLDER")
     if split != "test" and out == FILE:
         raise ConfigError(f"{FILE.name} is of the test pairs; give another file by --out")
-    datasets = [read_pairs(folder, "test" if split == "test" else "train") for folder in data]
-    if split == "validation":
-        datasets = [split_validation(one, max(1, len(one.photos) // 4), seed=0)[1] for one in datasets]
+    datasets = read_evaluated(data, split, validation, split_seed, [])
     for one in datasets:
         say(one.summary())
     runs = read_accuracy(out).runs if out.exists() else ()
