@@ -24,7 +24,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -37,7 +36,7 @@ from numpy.typing import NDArray
 from benches.cases import TRUNKS, Rows
 from benches.certified import TOP_K, real_features
 from benches.drawn_like import Statistics
-from benches.kept_rows import keep
+from benches.kept_rows import keep, measured_on
 from benches.providers.codes import fitted
 from engine.certified import Answer, CertifiedSearch
 from engine.drift import Drift
@@ -49,6 +48,7 @@ from engine.plan import Measured, Plan, read_plan, write_plan
 from engine.planning import planned
 from engine.short_codes import ShortCodeFiles
 from kernels.short.codes import TILE_PHOTOS, ShortCodes, encode
+from mlrm.checkpoint import load_shipped
 from mlrm.cli import errors_shown, run, say
 from mlrm.features import Features
 
@@ -57,14 +57,19 @@ SEGMENT = 20_000
 SKETCHES = 64
 SCANS = 2
 """Searches of all features that are timed; each reads the whole gallery."""
+DRAWN_LIKE = "drawn like "
+"""Before the fingerprint of the weights, in the gallery's name of its model: no model makes such photos."""
 
 
-def make(path: Path, pool: Rows, photos: int) -> None:
-    """Put a gallery together; the pool's first photos come as they are. pool: float16 levels."""
+def make(path: Path, pool: Rows, photos: int, weights: str) -> None:
+    """Put a gallery together; the pool's first photos come as they are.
+
+    pool: float16 levels, drawn from the statistics of these weights.
+    """
     levels = tuple(level.numpy() for level in pool.levels)
     weights = pool.region_weights.numpy(), pool.level_weights.numpy()
     shapes = FeatureShapes(weights[0].shape[1], tuple(level.shape[2] for level in levels), (1, 1))
-    gallery = Gallery.create(path, shapes=shapes, model_fingerprint="drawn")
+    gallery = Gallery.create(path, shapes=shapes, model_fingerprint=DRAWN_LIKE + weights)
     for number, chosen in enumerate(choices(len(pool), photos, shapes.regions)):
         mixed = tuple(by_region(level, chosen) for level in levels)
         region, level = (by_region(one, chosen) for one in weights)
@@ -168,6 +173,7 @@ def searched(path: Path, scans: int) -> dict[str, Any]:
     timed(search, gallery, sketches[:1])
     row |= {"photos": len(gallery.snapshot()), "opening_s": perf_counter() - begin}
     row["values"] = sum(gallery.meta.shapes.level_dims) * gallery.meta.shapes.regions
+    row["statistics_of"] = gallery.meta.model_fingerprint.removeprefix(DRAWN_LIKE)
     assert plan is not None
     assert plan.chosen is not None
     row |= {"coordinates": sum(plan.chosen.kept), "code_bytes": plan.chosen.photo_bytes}
@@ -240,18 +246,22 @@ def main(
     ),
     here: Annotated[bool, typer.Option("--here", help="Search in this process, with what is in the cache.")] = False,
 ) -> None:
-    """Time certified search of a gallery on the disk, and keep a row of JSON."""
+    """Time certified search of a gallery on the disk, and keep a row of JSON.
+
+    Once with all memory and once for each limit: the rows gather in one file, from which `python -m mlrm.tables` makes
+    the tables of the page.
+    """
     if here:
-        row = searched(place, scans) | {"memory": memory, "date": date.today().isoformat()}
+        row = searched(place, scans) | {"memory": memory} | measured_on()
         say(json.dumps(row))
         keep(out, [row], ("photos", "values", "coordinates", "memory"))
         return
     if not Gallery.exists(place):
         known, _, train, own = real_features(data, cache)
         channels = TRUNKS["densenet169" if paper else "lite0"]
-        pool, sketches = Statistics.of(known, train, own).draw(POOL, SKETCHES, channels)
+        pool, sketches = Statistics.of(known, train, own).draw(min(POOL, photos), SKETCHES, channels)
         torch.save(sketches, place.with_suffix(".sketches"))
-        make(place, pool, photos)
+        make(place, pool, photos, load_shipped().fingerprint())
         code(place, pool, coordinates)
     out_of_the_cache(place)
     command = [sys.executable, "-m", "benches.certified_disk", str(data), "--place", str(place), "--here"]

@@ -17,7 +17,7 @@ import typer
 from benches.cases import TRUNKS, Rows
 from benches.certified import TOP_K, real_features
 from benches.drawn_like import Statistics
-from benches.kept_rows import keep
+from benches.kept_rows import keep, measured_on
 from benches.providers.codes import Codes
 from benches.providers.ours import Kernels
 from mlrm.checkpoint import load_shipped
@@ -108,7 +108,8 @@ def main(
     weights = load_shipped().fingerprint()
     known, _, train, own = real_features(data, cache)
     gallery, sketches = Statistics.of(known, train, own).draw(photos, 64, TRUNKS["densenet169"] if paper else None)
-    rows = [row | {"statistics_of": weights} for row in measure(gallery, sketches, COORDINATES)]
+    said = {"statistics_of": weights} | measured_on()
+    rows = [row | said for row in measure(gallery, sketches, COORDINATES)]
     kept = keep(out / "certified-times.json", rows, ("photos", "values", "coordinates"))
     plot(kept, out / "certified-times.png", weights)
 

@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from benches.machine import device_name
 from mlrm.cli import say
 
 
@@ -16,3 +20,8 @@ def keep(file: Path, new: Sequence[dict[str, Any]], key: Sequence[str]) -> list[
     file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     say(f"{file}: {len(kept)} rows")
     return kept
+
+
+def measured_on() -> dict[str, str]:
+    """What a row of times says of when and where it was measured: this processor, today."""
+    return {"machine": device_name(torch.device("cpu")), "date": datetime.now(UTC).date().isoformat()}

@@ -121,7 +121,7 @@ NOT_OF_THE_WEIGHTS = {
     "benches/results/service-load.md": "times",
     "docs/architecture.*": "the code",
     "docs/ablations.json": "models trained for it, from a trunk it names",
-    "docs/certified-drawn.json": "times of one machine, of galleries drawn like the features of the weights it names",
+    "docs/certified-[dt]*": "drawn, disk, times: of one machine, of galleries drawn like the features of named weights",
     "docs/products.json": "models trained for it, from ImageNet's weights",
 }
 """What else is published, by patterns, and what it is about. `pytest benches/ --benchmark-only` makes times."""

@@ -21,7 +21,7 @@ def test_photos_put_together_are_coded_as_if_they_were_drawn(tmp_path: Path, mon
     place = tmp_path / "drawn.gallery"
     pool = draw_large(100, CHANNELS, torch.float16, 0)
     torch.save(draw_large(4, CHANNELS, torch.float32, 1), place.with_suffix(".sketches"))
-    certified_disk.make(place, pool, 400)
+    certified_disk.make(place, pool, 400, "f" * 64)
     certified_disk.code(place, pool, 96)
     gallery, files = Gallery.open(place), ShortCodeFiles(place)
     plan = read_plan(place)
@@ -40,4 +40,5 @@ def test_photos_put_together_are_coded_as_if_they_were_drawn(tmp_path: Path, mon
     certified_disk.out_of_the_cache(place)
     row = certified_disk.searched(place, 2)
     assert (row["photos"], row["scanned"], row["same"]) == (400, 0, True)
+    assert row["statistics_of"] == "f" * 64
     assert (row["coordinates"], row["code_bytes"]) == (96, basis.photo_bytes)

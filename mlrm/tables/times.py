@@ -1,0 +1,106 @@
+"""Tables of certified search's times on drawn galleries, measured by hand when a machine has nothing else to do."""
+
+from pathlib import Path
+from typing import Any
+
+from mlrm.tables.markdown import read, table
+
+CERTIFIED_TIMES = Path("docs/certified-times.json")
+CERTIFIED_DISK = Path("docs/certified-disk.json")
+PLOT = "certified-times.png"
+"""Beside the text: what `benches.certified_times` draws of the same rows."""
+ALL = "all"
+"""The memory of a row whose process was not limited."""
+
+
+def certified_times_table(root: Path) -> str:
+    """The plot of milliseconds against bytes of code, and its numbers."""
+    rows = read(root / CERTIFIED_TIMES)
+    cells = [
+        [
+            f"{row['photos']:,}",
+            f"{row['values']:,}",
+            f"{row['coordinates']}",
+            f"{row['code_bytes']:,}",
+            f"{row['survivors']:,.0f}",
+            f"{100 * row['survivors'] / row['photos']:.1f} %",
+            f"{row['ms']:.1f} ms",
+            f"{row['scan_ms']:.1f} ms ({row['scan_ms'] / row['ms']:.1f} times)",
+            f"{row['later_scan_ms']:.1f} ms ({row['later_scan_ms'] / row['ms']:.1f} times)",
+        ]
+        for row in rows
+    ]
+    header = ["photos", "values a photo", "coordinates", "bytes a photo", "survivors, mean", "share", "one sketch"]
+    made = table([*header, "scan, the first sketches", "scan, later ones"], cells)
+    return f"![Milliseconds a sketch against bytes of code a photo]({PLOT})\n\n{made}\n{_measured(rows)}"
+
+
+def certified_disk_table(root: Path) -> str:
+    """Galleries on the disk, all memory free: one row for each number of coordinates."""
+    rows = [row for row in read(root / CERTIFIED_DISK) if row["memory"] == ALL]
+    cells = [
+        [
+            f"{row['photos']:,}",
+            f"{row['values']:,}",
+            f"{row['coordinates']}",
+            f"{row['code_bytes']:,}",
+            f"{row['survivors']:,.0f}",
+            f"{row['most']:,}",
+            *_once_and_again(row),
+            f"{row['mb_read']:,.0f} MB",
+            f"{row['own_memory_mb'] / 1e3:.2f} GB",
+            _scan(row),
+        ]
+        for row in rows
+    ]
+    header = ["photos", "values a photo", "coordinates", "bytes a photo", "survivors, mean", "most", *ONCE_AND_AGAIN]
+    return f"{table([*header, 'read', 'memory of its own', 'scan of all features'], cells)}\n{_measured(rows)}"
+
+
+def certified_memory_table(root: Path) -> str:
+    """The same galleries by the memory that their process had, the most first."""
+    rows = read(root / CERTIFIED_DISK)
+    limited = {_codes(row) for row in rows if row["memory"] != ALL}
+    some = sorted((row for row in rows if _codes(row) in limited), key=lambda row: (_codes(row), _memory(row)))
+    cells = [
+        [
+            "not limited" if row["memory"] == ALL else row["memory"],
+            f"{row['photos']:,}",
+            f"{row['coordinates']}",
+            *_once_and_again(row),
+            _scan(row),
+        ]
+        for row in some
+    ]
+    made = table(["memory", "photos", "coordinates", *ONCE_AND_AGAIN, "scan of all features"], cells)
+    return f"{made}\n{_measured(some)}" if some else made
+
+
+ONCE_AND_AGAIN = ("each sketch once, from the disk: median, most", "again: median, most")
+
+
+def _once_and_again(row: dict[str, Any]) -> list[str]:
+    return [f"{row[f'{name}_ms']:.0f}, {row[f'{name}_most_ms']:.0f} ms" for name in ("cold", "warm")]
+
+
+def _scan(row: dict[str, Any]) -> str:
+    """How long, and whether it found the same; empty where none was run."""
+    if "scan_ms" not in row:
+        return ""
+    return f"{row['scan_ms'] / 1e3:.1f} s, {'the same' if row['same'] else 'OTHER'} answers"
+
+
+def _codes(row: dict[str, Any]) -> tuple[int, int, int]:
+    return row["photos"], row["values"], row["coordinates"]
+
+
+def _memory(row: dict[str, Any]) -> float:
+    """To sort by: all of it, then "3 GiB", then "1.5 GiB"."""
+    return -float("inf") if row["memory"] == ALL else -float(row["memory"].split()[0])
+
+
+def _measured(rows: list[dict[str, Any]]) -> str:
+    """When, where, and of which weights' statistics the galleries are."""
+    dates, machines = (", ".join(sorted({row[name] for row in rows})) for name in ("date", "machine"))
+    weights = ", ".join(sorted({f"`{row['statistics_of'][:8]}`" for row in rows}))
+    return f"Measured {dates} on {machines}; statistics of the weights {weights}.\n"
