@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer.core
@@ -33,13 +34,15 @@ def typed(module: str, main: Callable[..., None], values: Mapping[str, Any], wit
     return shlex.join(words)
 
 
-def by_tensorrt(command: str, asked: Sequence[str] = ()) -> str:
-    """A command without runtime and capabilities, for TensorRT; asked: capabilities, of which it builds for one."""
-    return f"{command} --runtime tensorrt" + (f" --compute-capability {asked[0]}" if len(asked) == 1 else "")
+def by_tensorrt(command: str, asked: Sequence[str] = (), timing_cache: Path | None = None) -> str:
+    """A command without what depends on the runtime, for TensorRT; asked: capabilities, of which it builds for one."""
+    capability = f" --compute-capability {asked[0]}" if len(asked) == 1 else ""
+    cached = "" if timing_cache is None else f" --timing-cache {shlex.quote(str(timing_cache))}"
+    return f"{command} --runtime tensorrt{capability}{cached}"
 
 
 def by_rtx(command: str, asked: Sequence[str] = ()) -> str | None:
-    """The same for TensorRT for RTX; None where it has none of a capability asked for."""
+    """The same for TensorRT for RTX, which has no timing cache; None where it lacks a capability asked for."""
     if any(name not in RTX_CAPABILITIES for name in asked):
         return None
     return f"{command} --runtime tensorrt-rtx" + (f" --compute-capability {','.join(asked)}" if asked else "")

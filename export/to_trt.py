@@ -93,11 +93,12 @@ def main(
     out = out or default_out(source, dtype or "fp32", ".engine")
     require_writable(out, ".engine")
     library = import_library(runtime, command)
-    if timing_cache is not None:
-        require_timing_cache(library, timing_cache)
     asked = parse_capabilities(compute_capability)
     # Before the work: a capability that can't be had is an error now, not after the export.
-    capabilities = targets(library, asked, bare) if library is not None else ()
+    capabilities = targets(library, asked, bare, timing_cache) if library is not None else ()
+    # And before the cache: another library is then the way out, and may have one.
+    if timing_cache is not None:
+        require_timing_cache(library, timing_cache)
     options = OnnxOptions(
         dtype=cast("Dtype", dtype or "fp32"),
         opset=opset,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -75,18 +74,22 @@ def parse_capabilities(text: str | None) -> list[str]:
     return names
 
 
-def targets(library: ModuleType, asked: Sequence[str], command: str) -> tuple[str, ...]:
+def targets(
+    library: ModuleType, asked: Sequence[str], command: str, timing_cache: Path | None = None
+) -> tuple[str, ...]:
     """The compute capabilities to build for ("8.6"), in the order asked; by default all the usual ones, or the GPU's.
 
-    command: what the user typed but for the runtime and the capabilities, for messages. Raises `ExportError` for what
-    can't be built here.
+    command: what the user typed but for the runtime, the capabilities and the timing cache, which is TensorRT's alone;
+    with it for messages. Raises `ExportError` for what can't be built here.
     """
     if is_rtx(library):
-        return rtx_targets(called(library), supported_capabilities(library), asked, command)
-    return own_target(called(library), find_gpu(), asked, command)
+        return rtx_targets(called(library), supported_capabilities(library), asked, command, timing_cache)
+    return own_target(called(library), find_gpu(), asked, command, timing_cache)
 
 
-def own_target(library: str, gpu: Gpu | str, asked: Sequence[str], command: str) -> tuple[str, ...]:
+def own_target(
+    library: str, gpu: Gpu | str, asked: Sequence[str], command: str, timing_cache: Path | None = None
+) -> tuple[str, ...]:
     """The capability of this machine's GPU, the only one TensorRT (called `library`) builds for; see `targets`."""
     rtx = by_rtx(command, asked)
     if not isinstance(gpu, Gpu):
@@ -98,19 +101,21 @@ def own_target(library: str, gpu: Gpu | str, asked: Sequence[str], command: str)
         other = "" if rtx is None else f". Or for {', '.join(asked)}: {_installing('tensorrt_rtx', rtx)}"
         raise ExportError(
             f"{library} builds for the GPU it runs on, {gpu.name} of capability {gpu.capability}, not for "
-            f"{', '.join(asked)}: {by_tensorrt(command)}{other}"
+            f"{', '.join(asked)}: {by_tensorrt(command, (), timing_cache)}{other}"
         )
     return (gpu.capability,)
 
 
-def rtx_targets(library: str, known: Sequence[str], asked: Sequence[str], command: str) -> tuple[str, ...]:
+def rtx_targets(
+    library: str, known: Sequence[str], asked: Sequence[str], command: str, timing_cache: Path | None = None
+) -> tuple[str, ...]:
     """The capabilities asked for, by default the usual ones, if TensorRT for RTX has them (`known`); see `targets`."""
     chosen = tuple(dict.fromkeys(asked or USUAL_RTX))
     if missing := [name for name in chosen if name not in known]:
         raise ExportError(
             f"{library} has no compute capability {', '.join(missing)}; it has {', '.join(known)}. For other GPUs, "
             "data centre ones like H100 (9.0) among them, build with TensorRT on the machine that has the GPU: "
-            f"{_installing('tensorrt', by_tensorrt(command, missing))}"
+            f"{_installing('tensorrt', by_tensorrt(command, missing, timing_cache))}"
         )
     return chosen
 
@@ -118,10 +123,9 @@ def rtx_targets(library: str, known: Sequence[str], asked: Sequence[str], comman
 def no_tensorrt(onnx: Path, asked: Sequence[str], command: str, timing_cache: Path | None) -> ExportError:
     """The error for a machine without TensorRT, where no runtime was named; see `targets`.
 
-    onnx: the file that was written all the same. command: without the timing cache too, which is TensorRT's alone.
+    onnx: the file that was written all the same.
     """
-    cached = "" if timing_cache is None else f" --timing-cache {shlex.quote(str(timing_cache))}"
-    ways = f"On the machine with the GPU: {_installing('tensorrt', by_tensorrt(command, asked) + cached)}"
+    ways = f"On the machine with the GPU: {_installing('tensorrt', by_tensorrt(command, asked, timing_cache))}"
     if rtx := by_rtx(command, asked):
         ways += f". Or, on any machine, for GeForce RTX: {_installing('tensorrt_rtx', rtx)}"
     return ExportError(f"TensorRT isn't installed, so there is no engine; {onnx} can be used. {ways}")

@@ -168,6 +168,8 @@ def test_a_data_centre_gpu_is_refused_with_the_command_that_works(
     assert "has no compute capability 9.0; it has " in message
     command = f"python -m export.to_trt {light.file} --out {out} --workspace 2.0 --runtime tensorrt"
     assert message.endswith(f"pip install tensorrt && {command} --compute-capability 9.0\n")
+    options = {"out": out, "runtime": "tensorrt-rtx", "compute_capability": "9.0", "timing_cache": tmp_path / "t.cache"}
+    assert refused(light.file, **options).endswith(f" --compute-capability 9.0 --timing-cache {tmp_path / 't.cache'}\n")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed")

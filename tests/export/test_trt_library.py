@@ -57,6 +57,17 @@ def test_tensorrt_builds_for_its_own_gpu_only() -> None:
         own_target("TensorRT 11.0", H100, ["8.6"], COMMAND)
 
 
+def test_the_command_that_works_has_the_timing_cache_where_it_is_tensorrts() -> None:
+    cached = r"--timing-cache 'a b'"
+    with pytest.raises(
+        ExportError, match=rf"not for 8\.6: {COMMAND} --runtime tensorrt {cached}\. Or .*tensorrt-rtx"
+    ) as own:
+        own_target("TensorRT 11.0", H100, ["8.6"], COMMAND, Path("a b"))
+    assert str(own.value).count("--timing-cache") == 1
+    with pytest.raises(ExportError, match=rf"{COMMAND} --runtime tensorrt --compute-capability 9\.0 {cached}$"):
+        rtx_targets("TensorRT for RTX", RTX_CAPABILITIES, ["9.0"], COMMAND, Path("a b"))
+
+
 def test_a_machine_has_a_gpu_or_a_reason_for_none() -> None:
     found = find_gpu()
     assert isinstance(found, Gpu) or "NVIDIA driver" in found
