@@ -48,7 +48,9 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Engine to write; default: named after the source, here.")] = None,
     dtype: Annotated[str | None, typer.Option(help="fp32, fp16, bf16 or int8; default: fp32, or the .onnx's.")] = None,
     min_batch: Annotated[int, typer.Option(help="Smallest batch.", min=1)] = 1,
-    opt_batch: Annotated[int, typer.Option(help="The batch it is tuned for.", min=1)] = 8,
+    opt_batch: Annotated[
+        int | None, typer.Option(help="The batch it is tuned for; default: 8, or the nearest of those it takes.", min=1)
+    ] = None,
     max_batch: Annotated[int, typer.Option(help="Largest batch.", min=1)] = 64,
     workspace: Annotated[float | None, typer.Option(help="GiB of GPU memory to work in; default: all.")] = None,
     runtime: Annotated[str | None, typer.Option(help="tensorrt or tensorrt-rtx; default: tensorrt.")] = None,
@@ -89,7 +91,7 @@ def main(
     from export.trt_library import import_library, no_tensorrt, parse_capabilities, require_timing_cache, targets
 
     require_applicable(given)
-    profile = Profile(min_batch, opt_batch, max_batch)
+    profile = Profile.of(min_batch, opt_batch, max_batch)
     out = out or default_out(source, dtype or "fp32", ".engine")
     require_writable(out, ".engine")
     library = import_library(runtime, command)

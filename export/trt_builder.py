@@ -16,6 +16,8 @@ from export.images import Progress
 from export.trt_library import called, is_rtx
 
 GIB = 2**30
+USUAL_BATCH = 8
+"""What an engine is tuned for unless told."""
 TOO_OLD = "driver version is insufficient"
 """What CUDA says of the driver; also where there is none."""
 
@@ -33,6 +35,11 @@ class Profile:
             raise ExportError(
                 f"batches are min {self.min}, opt {self.opt}, max {self.max}; expected 1 <= min <= opt <= max"
             )
+
+    @classmethod
+    def of(cls, smallest: int, tuned_for: int | None, largest: int) -> Profile:
+        """A profile tuned for a batch; None: for `USUAL_BATCH`, or what comes nearest to it within the others."""
+        return cls(smallest, max(smallest, min(USUAL_BATCH, largest)) if tuned_for is None else tuned_for, largest)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ PROGRAM = "python -m export.to_trt"
 LINES = [
     "",
     "runs/best.pt --out 'my engines/m.engine' --dtype fp16",
-    "m.onnx --min-batch 2 --opt-batch 3 --max-batch 4 --workspace 1.5 --original best.pt --rebuild",
+    "m.onnx --min-batch 2 --opt-batch 8 --max-batch 16 --workspace 1.5 --original best.pt --rebuild",
     "--opset 20 --image-size 288 --input float32 --pairs 3 --no-parity",
     "a.pkl --preset paper --runtime tensorrt-rtx --compute-capability 8.6,8.9 --timing-cache t.cache",
 ]

@@ -99,8 +99,9 @@ def test_a_checkpoint_is_exported_once(light: Exported, tmp_path: Path, monkeypa
     options = OnnxOptions(pairs=3, max_batch=4)
     settle(check(light.model, [file], options, no_progress), [file])
     monkeypatch.setattr(engine_file, "write_onnx", lambda *arguments: pytest.fail("exported again"))
-    sidecar = _build(None, tmp_path / "m.engine", compute_capability="8.6", pairs=3, opt_batch=2, max_batch=4)
+    sidecar = _build(None, tmp_path / "m.engine", compute_capability="8.6", pairs=3, max_batch=4)
     assert sidecar["onnx"] == "m.onnx"
+    assert sidecar["key"]["profile"] == {"min": 1, "opt": 4, "max": 4}
     assert sidecar["parity_of_onnx"]["passed"]
     assert sidecar["parity_of_onnx"]["ranking"]["top10"] == 1.0
 

@@ -52,6 +52,21 @@ def test_the_profile_is_read_back_from_the_library(rtx: ModuleType) -> None:
     assert build(rtx, one_node("Relu"), profile=Profile(2, 5, 7)).profile == ((2, 3), (5, 3), (7, 3))
 
 
+@pytest.mark.parametrize(
+    ("given", "tuned_for"),
+    [((1, None, 64), 8), ((1, None, 4), 4), ((16, None, 64), 16), ((1, 2, 4), 2), ((3, None, 3), 3)],
+    ids=str,
+)
+def test_an_engine_is_tuned_for_a_batch_that_it_takes(given: tuple[int, int | None, int], tuned_for: int) -> None:
+    assert Profile.of(*given) == Profile(given[0], tuned_for, given[2])
+
+
+@pytest.mark.parametrize("given", [(1, 8, 4), (4, 2, 64), (16, None, 4)], ids=str)
+def test_batches_that_contradict_each_other_are_refused(given: tuple[int, int | None, int]) -> None:
+    with pytest.raises(ExportError, match=rf"min {given[0]}, opt \d+, max {given[2]}; expected 1 <= min <= opt <= max"):
+        Profile.of(*given)
+
+
 def test_a_profile_that_the_library_refuses_is_an_error(rtx: ModuleType) -> None:
     upside_down: Any = SimpleNamespace(min=5, opt=2, max=4)  # `Profile` itself would refuse it
     with pytest.raises(ExportError, match=r"refuses batches of 5 to 4: .*MIN<=OPT<=MAX"):
