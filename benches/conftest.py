@@ -21,7 +21,12 @@ TABLE2_NOT_MEASURED = pytest.StashKey[list[dict[str, Any]]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sweep", action="store_true", help="measure every declared size, which takes an hour or more")
     parser.addoption("--models", help="folder that keeps the exported models between runs; default: none does")
-    parser.addoption("--data", action="append", default=[], help="table 2: a folder of real pairs too; repeat for more")
+    parser.addoption(
+        "--data",
+        action="append",
+        default=[],
+        help="table 2: a folder of real pairs too, and whose statistics the drawn ones have; repeat for more",
+    )
     parser.addoption("--whole", action="store_true", help="table 2: all sketches by every way, which takes an hour")
     parser.addoption("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda or cuda:N")
 

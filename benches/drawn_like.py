@@ -2,7 +2,8 @@
 
 Photos are drawn from the mean and covariance of real photos, all regions and levels together: they vary together, and
 drawn independently their distances would spread far less. Sketches are drawn with their own photos from the mean and
-covariance of real pairs: a sketch is as far from its photo, and in such directions, as real ones are.
+covariance of real pairs: a sketch is as far from its photo, and in such directions, as real ones are. Several sketches
+of a photo can't be drawn with it: they are the photo and a residual each.
 """
 
 from collections.abc import Sequence
@@ -91,6 +92,26 @@ class Statistics:
         found = tuple(torch.zeros(sketches, *level.shape[1:]) for level in levels)
         self._fill(found, drawn)
         return Rows(levels, *self._weights(0, photos, generator)), Rows(found, *self._weights(1, sketches, generator))
+
+    def sketches_of(self, photos: Rows, own: Tensor, seed: int = 0) -> Rows:
+        """Sketches, float32, of photos `own` (int64 [Q]), each drawn as its photo and a residual of the real pairs.
+
+        A photo may have several. Residuals are drawn apart from photos, so these stand out less than those of `draw`.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        drawn = self._residuals().draw(len(own), generator)
+        for number, part in enumerate(drawn.split(list(self.widths), 1)):  # type: ignore[no-untyped-call]
+            r, level = divmod(number, len(photos.levels))
+            part += photos.levels[level][own, r, : part.shape[1]]
+        levels = tuple(torch.zeros(len(own), *level.shape[1:]) for level in photos.levels)
+        self._fill(levels, drawn)
+        return Rows(levels, *self._weights(1, len(own), generator))
+
+    def _residuals(self) -> _Normal:
+        """Of sketches less their photos: the pairs' directions say both."""
+        (photo, sketch), (of_photo, of_sketch) = (one.chunk(2, -1) for one in (self.pairs.mean, self.pairs.directions))
+        rest = self.pairs.rest.square().chunk(2)
+        return _Normal(sketch - photo, of_sketch - of_photo, (rest[0] + rest[1]).sqrt())
 
     def _fill(self, levels: tuple[Tensor, ...], drawn: Tensor) -> None:
         """Write rows, side by side, as unit vectors into levels [n, R, C_l]."""

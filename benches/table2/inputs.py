@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from benches.cases import TRUNKS, Rows, draw_large
+from benches.drawn_like import Statistics
 from benches.table2.sizes import Size
 
 GRID_CELLS = 64
@@ -55,6 +56,21 @@ def draw(size: Size, grids: int) -> tuple[Side, Side]:
         for seed, (count, dtype) in enumerate(((size.photos, torch.float16), (size.sketches, torch.float32)))
     )
     return _side(photos, size.photos if grids else 0, seed=2), _side(sketches, grids, seed=3)
+
+
+def draw_like(size: Size, grids: int, statistics: Statistics) -> tuple[Side, Side]:
+    """The same with real statistics, and with a photo that each sketch shows: `own_photos`.
+
+    Channels above the real ones' are zeros. Grids are drawn as by `draw`.
+    """
+    photos, _ = statistics.draw(size.photos, 0, TRUNKS[size.trunk])
+    sketches = statistics.sketches_of(photos, own_photos(size), seed=1)
+    return _side(photos, size.photos if grids else 0, seed=2), _side(sketches, grids, seed=3)
+
+
+def own_photos(size: Size) -> Tensor:
+    """The photo of each sketch that `draw_like` draws, int64 [Q]: all photos in turn."""
+    return torch.arange(size.sketches) % size.photos
 
 
 def _side(rows: Rows, grids: int, seed: int) -> Side:

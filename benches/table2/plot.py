@@ -55,7 +55,8 @@ def _panel(panel: Axes, run: Table2Run, size: Size) -> None:
     panel.invert_yaxis()
     low, high = min(row.seconds for row in rows), max(row.seconds for row in rows)
     panel.set(xscale="log", xlim=(low / 2, high * (high / low) ** 0.4))
-    panel.set_title(f"{size.name}: {size.sketches:,} x {size.photos:,} ({size.trunk})", fontsize=9)
+    drawn = ", drawn like real" if size.drawn_like else ""
+    panel.set_title(f"{size.name}: {size.sketches:,} x {size.photos:,} ({size.trunk}{drawn})", fontsize=9)
     panel.tick_params(axis="x", labelsize=7)
     panel.grid(axis="x", alpha=0.3, linewidth=0.5)
     panel.set_axisbelow(True)

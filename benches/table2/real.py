@@ -1,19 +1,24 @@
 """Real pairs as every method reads them: the shipped model's maps, encoded once."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from benches.cases import Rows
+from benches.drawn_like import Statistics
 from benches.table2.inputs import Side
 from benches.table2.sizes import Size
 from mlrm import MLRM
 from mlrm.checkpoint import SHIPPED, load
 from mlrm.datasets import PairDataset, read_pairs
 from mlrm.decoding import decode, refuse_corrupt
+from mlrm.errors import DatasetError
 from mlrm.model import Domain
 from mlrm.transforms import image_to_tensor
 
@@ -28,6 +33,24 @@ def real_pairs(folders: Sequence[str]) -> dict[Size, PairDataset]:
     """The test pairs of some folders, by their sizes, which are named after the folders."""
     read = [read_pairs(folder, "test") for folder in folders]
     return {Size(one.name, TRUNK, len(one.sketches), len(one.photos)): one for one in read}
+
+
+def statistics_of(folders: Sequence[Path], progress: Progress) -> Statistics:
+    """Of all photos and pairs of some folders, test pairs and, where there are some, training pairs."""
+    sets = [read_pairs(folder, "test") for folder in folders]
+    for folder in folders:
+        with suppress(DatasetError):
+            sets.append(read_pairs(folder, "train"))
+    galleries: list[Side] = []
+    sketches: list[Side] = []
+    own: list[int] = []
+    for one in sets:
+        found = (replace(side, grid=side.grid[:0]) for side in sides(shipped(), one, progress))
+        for parts, side in zip((galleries, sketches), found, strict=True):
+            parts.append(side)
+        before = sum(len(side.vector) for side in galleries[:-1])
+        own += [before + photo for photo in one.photo_of]
+    return Statistics.of(Side.cat(galleries).rows, Side.cat(sketches).rows, torch.tensor(own))
 
 
 @cache

@@ -127,4 +127,6 @@ def _absent(found: Mapping[str, Any]) -> Absent:
 
 
 def _size(found: Mapping[str, Any]) -> Size:
-    return Size(found["size"], found["trunk"], found["sketches"], found["photos"], found["top_k"])
+    return Size(
+        found["size"], found["trunk"], found["sketches"], found["photos"], found["top_k"], found.get("drawn_like", "")
+    )

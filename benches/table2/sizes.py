@@ -5,13 +5,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Size:
-    """A test set: every sketch is searched for among all photos, all sketches at once."""
+    """A test set: every sketch is searched for among all photos, all sketches at once.
+
+    drawn_like: the data sets whose statistics drawn features have; empty of real ones, and of those drawn by default.
+    """
 
     name: str
     trunk: str
     sketches: int
     photos: int
     top_k: int = 10
+    drawn_like: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}-Q{self.sketches}-G{self.photos}"

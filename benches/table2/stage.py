@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benches.drawn_like import Statistics
 from benches.memory import free_bytes
 from benches.oracle import oracle
-from benches.table2.inputs import Side, draw
-from benches.table2.real import shipped, sides
+from benches.table2.inputs import Side, draw, draw_like, own_photos
+from benches.table2.real import shipped, sides, statistics_of
 from benches.table2.sizes import Size
 from benches.table2.ways import Searching, Way, ways
 from mlrm.datasets import PairDataset
@@ -25,11 +26,16 @@ def gallery_of(size: Size) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class Inputs:
-    """nearest: the oracle's photos for the first sketches, int64 [CHECKED_SKETCHES, top_k], on the CPU."""
+    """What is searched.
+
+    nearest: the oracle's photos for the first sketches, int64 [CHECKED_SKETCHES, top_k], on the CPU. own: the photo
+    that each sketch shows, int64 [Q], on the CPU; None where sketches are drawn apart from the photos.
+    """
 
     gallery: Side
     sketches: Side
     nearest: Tensor
+    own: Tensor | None
     free_bytes: int
 
 
@@ -44,6 +50,7 @@ class Table2Stage:
     ) -> None:
         self.device, self.whole, self._real = device, whole, real
         self._largest = {gallery_of(size): size for size in sorted(sizes, key=lambda size: size.sketches)}
+        self._statistics: Statistics | None = None
         self._size: Size | None = None
         self._inputs: Inputs | None = None
         self._way: Way | None = None
@@ -56,7 +63,7 @@ class Table2Stage:
             self.clear()
             gallery, sketches = (side.to(self.device) for side in self._sides(size))
             nearest = oracle(sketches.rows[:CHECKED_SKETCHES], gallery.rows, size.top_k)
-            self._inputs = Inputs(gallery, sketches, nearest.cpu(), free_bytes(self.device))
+            self._inputs = Inputs(gallery, sketches, nearest.cpu(), self._own(size), free_bytes(self.device))
             self._size = size
         return self._inputs
 
@@ -64,7 +71,18 @@ class Table2Stage:
         if size in self._real:
             return sides(shipped(), self._real[size], lambda what, done, total: None)
         grids = max(way.sketches(size, self.whole) for way in ways(self.device.type) if way.needs_grid)
-        return draw(size, 0 if size.large else grids)
+        grids = 0 if size.large else grids
+        if not size.drawn_like:
+            return draw(size, grids)
+        if self._statistics is None:
+            folders = [dataset.root for dataset in self._real.values()]
+            self._statistics = statistics_of(folders, lambda what, done, total: None)
+        return draw_like(size, grids, self._statistics)
+
+    def _own(self, size: Size) -> Tensor | None:
+        if size in self._real:
+            return torch.tensor(self._real[size].photo_of)
+        return own_photos(size) if size.drawn_like else None
 
     def ready(self, way: Way, inputs: Inputs) -> Searching:
         """The present gallery made ready for a way."""

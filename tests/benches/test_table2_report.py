@@ -19,6 +19,7 @@ from benches.table2.accuracy import FILE, AccuracyFile, AccuracyRow, read_accura
 from benches.table2.inputs import Side
 from benches.table2.page import table2_page
 from benches.table2.published import Method
+from benches.table2.real import real_pairs
 from benches.table2.rows import Table2Run, read_table2
 from benches.table2.sizes import Size
 from benches.table2.stage import Table2Stage
@@ -27,6 +28,7 @@ from benches.test_table2 import test_table2 as measure
 from mlrm.checkpoint import load_shipped
 from mlrm.cli import run as run_command
 from mlrm.errors import ConfigError
+from mlrm.procedural import write_pairs
 from tests.benches.runs import MACHINE, recorded, write
 
 CHAIRS = Size("ChairV2", "densenet169", 323, 100)
@@ -112,6 +114,17 @@ def test_results_read_back_as_the_run_and_carry_ratios_for_others(run: Table2Run
     assert not read_run(data).rows
 
 
+def test_what_was_drawn_like_real_features_is_called_so(run: Table2Run, tmp_path: Path) -> None:
+    assert "statistics of `benches/cases.py`; sizes named" in text_of(run)
+    like = replace(CHAIRS, drawn_like="shoes, chairs")
+    drawn = replace(run, rows=tuple(replace(row, size=like) for row in run.rows), absent=())
+    assert "## ChairV2: 323 x 100, drawn like the real ones" in text_of(drawn)
+    assert "like the real ones of shoes, chairs; sizes named" in text_of(drawn)
+    assert "drawn apart from" not in text_of(drawn)
+    (tmp_path / "drawn.json").write_text(drawn.to_json())
+    assert read_table2(tmp_path / "drawn.json") == drawn
+
+
 def test_a_run_of_table_2_alone_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path / "run.json", table2())
     monkeypatch.setattr(sys, "argv", ["report", str(file), "--out", str(tmp_path / "out")])
@@ -182,6 +195,20 @@ def test_sizes_of_one_gallery_share_it_and_a_row_says_what_the_report_reads(tmp_
     read = read_table2(write(tmp_path / "run.json", table2() | {"benchmarks": benchmarks}))
     assert read.sizes == SMALL
     assert [row.way for row in read.rows] == ["cdist", "cdist", "differences", "differences"]
+
+
+def test_sketches_drawn_like_real_ones_say_how_many_find_their_own_photo(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "mugs" / "test", 3, seed=0)
+    write_pairs(tmp_path / "mugs" / "train", 3, seed=1)
+    real, size = real_pairs([str(tmp_path / "mugs")]), replace(SMALL[1], sketches=50, drawn_like="mugs")
+    stage = Table2Stage(torch.device("cpu"), False, [size], real)
+    scan = next(way for way in WAYS if way.name == "scan")
+    info = measured(stage, size, scan).extra_info
+    assert info["drawn_like"] == "mugs"
+    assert float(info["note"].partition("own photo first: ")[2].removesuffix("%")) > 20  # one in 40 by chance
+    inputs = stage.inputs(size)
+    assert inputs.own is not None
+    assert inputs.own.tolist() == [number % 40 for number in range(50)]
 
 
 def test_a_wrong_answer_of_ours_fails() -> None:
