@@ -13,7 +13,7 @@ from benches.searches import Search
 from engine import Retriever
 from engine.ingest import SEGMENT_PHOTOS
 from kernels import GalleryBlock, ImplementationError, distance_topk
-from kernels.cpu import vnni
+from kernels.cpu import products
 from kernels.cpu.nearest import SERVED
 from kernels.cpu.packed import packed
 from kernels.dispatch import pick_for
@@ -80,8 +80,10 @@ def why_not(impl: str, device: torch.device) -> str | None:
 
 
 def why_not_packed(device: torch.device) -> str | None:
-    """Codes are for processors with VNNI."""
-    return why_not("cpu", device) or (None if vnni.available() else "this processor has no VNNI, so rows get no codes")
+    """Codes are for processors with a product for them."""
+    return why_not("cpu", device) or (
+        None if products.fastest() else "this processor has neither VNNI nor AVX2, so rows get no codes"
+    )
 
 
 def kernel_needs(search: Search) -> int:

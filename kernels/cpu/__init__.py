@@ -1,4 +1,4 @@
-"""The operations on a plain processor, compiled by numba: the memory's speed for few queries, AVX-512 or AMX for many.
+"""The operations on a plain processor, compiled by numba: the memory's speed for few queries, integers for many.
 
 The first call for a type of storage compiles: about 10 s of one core for few queries and 4 s for many. Where a folder
 can be written (beside the modules, or the user's cache), later processes find the result and start in 0.3 s.
@@ -12,7 +12,7 @@ from kernels.cpu.direct import lower_bounds, pair_distance
 from kernels.cpu.nearest import smallest_bounds
 from kernels.cpu.rescore import rescore_pairs
 from kernels.cpu.short import hold_codes, screen_codes
-from kernels.cpu.vnni import host_features
+from kernels.cpu.tile import host_features
 from kernels.reference import region_pool
 
 __all__ = [

@@ -14,7 +14,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-from kernels.cpu.vnni import REGISTERS, TILE_ROWS, host_features
+from kernels.cpu.tile import REGISTERS, TILE_ROWS, host_features
 
 TILE_QUERIES = 16
 STEPS = 16

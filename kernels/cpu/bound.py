@@ -16,7 +16,7 @@ from kernels.bounds import FLOAT32_ROUNDOFF
 from kernels.cpu.direct import Slack, lowered
 from kernels.cpu.jit import part
 from kernels.cpu.packed import ERROR, LEVEL_WEIGHT, NORM, REGION_WEIGHT, SCALE, SQUARE
-from kernels.cpu.vnni import TILE_ROWS
+from kernels.cpu.tile import TILE_ROWS
 
 KEPT = np.float32(1 - 192 * FLOAT32_ROUNDOFF)
 """What is left of |x|^2 + |y|^2 when the float32 rounding of |x|^2 + |y|^2 - 2 s n - 2 slack is taken off.

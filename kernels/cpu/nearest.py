@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.blocks import GalleryBlock
-from kernels.cpu import amx, vnni
+from kernels.cpu import amx, products
 from kernels.cpu.direct import bounding
 from kernels.cpu.packed import Packed, affordable, is_packed, packable, packed
 from kernels.cpu.packed_queries import PackedQueries, pack_queries
@@ -45,7 +45,7 @@ def smallest_bounds(
     Float32 and rows int64 [Q, K], ascending; rows are numbered over all blocks, one block after the other.
     """
     queries, total = len(query.region_weights), sum(len(block) for block in blocks)
-    sparse = vnni.available() and count * SPARSE <= total
+    sparse = products.fastest() is not None and count * SPARSE <= total
     worth = [sparse and packable(block) and _worth_packing(block, queries) for block in blocks]
     if queries < GROUP:  # nobody waits for more than one block to be packed
         new = (number for number, block in enumerate(blocks) if worth[number] and not is_packed(block))
@@ -78,15 +78,15 @@ def _bounds(
     query: RegionFeatures, blocks: Sequence[GalleryBlock], codes: Sequence[Packed | None], region_weight_power: int
 ) -> NDArray[np.float32]:
     """Bounds of every block's rows side by side, by its codes where it has some; infinity for dead rows."""
-    ours, by_centre = held_in_float32(query), dict[int, PackedQueries]()
+    ours, by_centre, product = held_in_float32(query), dict[int, PackedQueries](), products.fastest()
     result, works = [], []
     for block, rows in zip(blocks, codes, strict=True):
-        if rows is None:
+        if rows is None or product is None:
             bounds, work = bounding(query, block, region_weight_power)
             result.append(bounds.numpy())
         else:
             if id(rows.centre) not in by_centre:
-                by_centre[id(rows.centre)] = pack_queries(ours, rows.centre, amx.available())
+                by_centre[id(rows.centre)] = pack_queries(ours, rows.centre, product)
             found, work = screening(query, by_centre[id(rows.centre)], block, rows, region_weight_power)
             result.append(found)
         works.append(work)

@@ -20,7 +20,7 @@ from kernels.cpu.codes import encode
 from kernels.cpu.jit import any_order
 from kernels.cpu.rows import CACHE_LINE, Rows, fetch, held
 from kernels.cpu.threads import over
-from kernels.cpu.vnni import LANES, TILE_ROWS
+from kernels.cpu.tile import LANES, TILE_ROWS
 
 SCALE, SQUARE, NORM, ERROR, REGION_WEIGHT, LEVEL_WEIGHT = range(6)
 """What is kept of a vector beside its codes: see `encode`, and the two weights of its region and level."""

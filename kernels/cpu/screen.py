@@ -1,4 +1,4 @@
-"""Lower bounds of all pairs from 8-bit codes of both sides: see `bound` for the proof, `vnni`, `amx` for the products.
+"""Lower bounds of all pairs from 8-bit codes of both sides: see `bound` for the proof, `products` for the sums.
 
 Bytes moved: 1 a value for each group of queries; sums, roots and weights stay in the cache.
 """
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from kernels.blocks import GalleryBlock, slack_of_differences
 from kernels.bounds import FLOAT32_ROUNDOFF, weighted_sum_error
-from kernels.cpu import screen_amx, screen_vnni
+from kernels.cpu import screen_amx, screen_lanes
 from kernels.cpu.direct import Slack
 from kernels.cpu.packed import Packed
 from kernels.cpu.packed_queries import PackedQueries
 from kernels.cpu.threads import Work, over_all
-from kernels.cpu.vnni import TILE_ROWS
+from kernels.cpu.tile import TILE_ROWS
 from kernels.reference import RegionFeatures
 
 RUN_TILES = 8
@@ -43,7 +43,7 @@ def screening(
         1.01 * FLOAT32_ROUNDOFF * (2 + weighted_sum_error(len(rows.centre))),
         slack_of_differences(query, block, region_weight_power)[1],
     )
-    fill = screen_amx.fill if queries.for_amx else screen_vnni.fill
+    fill = screen_amx.fill if queries.product == "amx" else screen_lanes.fill
 
     def run(first: int, last: int) -> None:
         fill(queries, rows, region_weight_power, given_up, first, last, bounds)

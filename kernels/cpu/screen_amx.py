@@ -14,7 +14,7 @@ from kernels.cpu.direct import Slack
 from kernels.cpu.jit import any_order
 from kernels.cpu.packed import Packed
 from kernels.cpu.packed_queries import PackedQueries
-from kernels.cpu.vnni import TILE_ROWS
+from kernels.cpu.tile import TILE_ROWS
 
 CHUNK = 256
 

@@ -2,21 +2,23 @@
 
 Bytes moved: a photo's codes, 6 for each term and 2 for each weight, once for each group of sketches. A sketch's 16-bit
 integers are two rows of int8 (q = 256 high + low), so that the integer product takes them as two queries; sums are
-exact in 32 bits. Without AVX-512 VNNI the same sums are taken by plain loops.
+exact in 32 bits. Without the instructions of a product the same sums are taken by plain loops.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kernels.cpu import vnni
+from kernels.cpu import products
 from kernels.cpu.jit import any_order, part
+from kernels.cpu.products import dot_tile
 from kernels.cpu.rows import load
 from kernels.cpu.smallest import smallest
 from kernels.cpu.threads import over
+from kernels.cpu.tile import TILE_QUERIES
 from kernels.short.basis import GROUP
 from kernels.short.bounds import check_basis
 from kernels.short.codes import CUT, ERROR, SQUARE, TILE_PHOTOS, ShortCodes
@@ -38,7 +40,7 @@ from kernels.short.operands import (
 from kernels.short.queries import ShortQueries
 from kernels.short.screens import Likely, MatrixScreen
 
-TOGETHER = vnni.TILE_QUERIES // 2
+TOGETHER = TILE_QUERIES // 2
 """Sketches in a group: two limbs each."""
 RUN_TILES = 32
 """Tiles that a thread takes at a time: 1,536 photos, some 0.9 MB."""
@@ -52,9 +54,9 @@ class Screened(NamedTuple):
 
 
 class _Limbs(NamedTuple):
-    """Sketches as the integer product takes them: int8 [groups of sketches, groups, 8, GROUP], int32 [.., terms, 8]."""
+    """Sketches as a product takes them: int8 or int16 [groups of sketches, groups, 8, GROUP], int32 [.., terms, 8]."""
 
-    codes: NDArray[np.int8]
+    codes: NDArray[Any]
     start: NDArray[np.int32]
 
 
@@ -70,13 +72,15 @@ class _Rows(NamedTuple):
 def screen(queries: ShortQueries, codes: ShortCodes, region_weight_power: int = 1) -> Screened:
     """Bounds and estimates of all pairs. Raises `ValueError` for queries along another basis than the codes'."""
     check_basis(queries, codes.basis)
-    ours, limbs = operands(queries, codes.scales, region_weight_power), _limbs(queries)
+    product = products.fastest_by_lanes()
+    ours = operands(queries, codes.scales, region_weight_power)
+    limbs = _limbs(queries, np.int16 if product == "avx2" else np.int8)
     basis, count = codes.basis, len(codes)
     rows = _Rows(
         codes.codes, codes.sides.view(np.uint16), codes.weights.view(np.uint16), codes.ends, basis.groups, basis.levels
     )
     result = Screened(*(np.empty((len(ours.usable), count), np.float32) for _ in range(2)))
-    run = _screen_vnni if vnni.available() else _screen_plain
+    run = _screen_by_product if product else _screen_plain
     tiles = len(codes.codes)
 
     def task(first: int, last: int) -> None:
@@ -110,7 +114,7 @@ def screen_codes(
     return CompiledScreen(found.lower, found.estimate)
 
 
-def _limbs(queries: ShortQueries) -> _Limbs:
+def _limbs(queries: ShortQueries, kind: type[np.int8] | type[np.int16]) -> _Limbs:
     count = len(queries.integers)
     filled = -(-count // TOGETHER)
     integers = np.zeros((filled * TOGETHER, queries.integers.shape[1]), np.int32)
@@ -122,12 +126,12 @@ def _limbs(queries: ShortQueries) -> _Limbs:
         for first, last in zip(queries.basis.groups[:-1], queries.basis.groups[1:], strict=True)
     ]
     return _Limbs(
-        np.ascontiguousarray(both.transpose(0, 2, 1, 3), dtype=np.int8), np.ascontiguousarray(np.stack(starts, 1))
+        np.ascontiguousarray(both.transpose(0, 2, 1, 3), dtype=kind), np.ascontiguousarray(np.stack(starts, 1))
     )
 
 
 @any_order
-def _screen_vnni(
+def _screen_by_product(
     limbs: _Limbs, ours: Operands, rows: _Rows, power: int, first: int, last: int, result: Screened
 ) -> None:
     """Fill the columns of result that tiles first to last hold."""
@@ -150,14 +154,14 @@ def _screen_vnni(
                 o_group = rows.groups[term]
                 steps = rows.groups[term + 1] - o_group
                 codes = o_codes + (tile * groups + o_group) * (GROUP * TILE_PHOTOS)
-                here = o_limbs + (group * groups + o_group) * (GROUP * 2 * TOGETHER)
+                here = o_limbs + (group * groups + o_group) * (GROUP * 2 * TOGETHER * limbs.codes.itemsize)
                 start = o_start + (group * terms + term) * (4 * 2 * TOGETHER)
                 if steps == 0:
                     dots[:] = 0
                 elif count == 1:
-                    vnni.dot_tile(codes, here, steps, start, o_dots, 2)
+                    dot_tile(limbs.codes, codes, here, steps, start, o_dots, 2)
                 else:
-                    vnni.dot_tile(codes, here, steps, start, o_dots, 8)
+                    dot_tile(limbs.codes, codes, here, steps, start, o_dots, 8)
                 for i in range(count):
                     _add_term(dots, i, ours, begin + i, term, rows, tile, power, totals)
             _store(totals, ours, begin, count, rows.ends, tile, result)
@@ -167,7 +171,7 @@ def _screen_vnni(
 def _screen_plain(
     limbs: _Limbs, ours: Operands, rows: _Rows, power: int, first: int, last: int, result: Screened
 ) -> None:
-    """As `_screen_vnni` on any processor."""
+    """As `_screen_by_product` on any processor."""
     queries, terms = ours.terms.shape[0], ours.terms.shape[1]
     dots = np.zeros((2 * TOGETHER, TILE_PHOTOS), np.int32)
     totals = np.empty((2, TOGETHER, TILE_PHOTOS), np.float32)

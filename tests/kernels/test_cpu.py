@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from kernels import cpu, distance_topk
 from kernels.blocks import GalleryBlock
-from kernels.cpu import amx, nearest, vnni
+from kernels.cpu import nearest, products
 from kernels.cpu.packed import packed
 from kernels.reference import canonical_distance
+from tests.kernels.cpu_products import PRODUCTS, needs_a_product
 from tests.kernels.hard_cases import HARD, STORED, check_topk, oracle, sides
 from tests.kernels.test_reference import Side
 
@@ -26,21 +27,11 @@ def test_topk_equals_the_oracle(queries: int, photos: int, stored: torch.dtype) 
         check_topk(query, gallery, k, 1 + k % 2)
 
 
-needs_vnni = pytest.mark.skipif(not vnni.available(), reason="this processor has no AVX-512 VNNI")
-
-
-@pytest.fixture(
-    params=[
-        pytest.param("amx", marks=pytest.mark.skipif(not amx.available(), reason="this processor has no AMX")),
-        pytest.param("vnni", marks=needs_vnni),
-        "direct",
-    ]
-)
+@pytest.fixture(params=[*PRODUCTS, "direct"])
 def product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small galleries are screened too, by one product or the other, or not at all."""
     monkeypatch.setattr(nearest, "SPARSE", 0)
-    monkeypatch.setattr(amx, "available", lambda: request.param == "amx")
-    monkeypatch.setattr(vnni, "available", lambda: request.param != "direct")
+    monkeypatch.setattr(products, "fastest", lambda: None if request.param == "direct" else request.param)
     monkeypatch.setattr(nearest, "PAYS", 0)
 
 
@@ -95,7 +86,7 @@ def test_rows_may_be_mapped_from_a_file(tmp_path: Path) -> None:
     check_topk(query, Side(tuple(levels), gallery.region_weights, gallery.level_weights), 10)
 
 
-@needs_vnni
+@needs_a_product
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 1000), st.sampled_from(STORED), st.integers(1, 20), st.integers(0, 1000))
 def test_topk_does_not_depend_on_the_form_that_found_it(

@@ -1,44 +1,43 @@
 """The processor's lower bounds: never above the canonical distance, at any scale, and sharp."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels import cpu
 from kernels.blocks import GalleryBlock
 from kernels.bounds import FLOAT32_ROUNDOFF, direct_error, heaviest_weight, underflow_error
-from kernels.cpu import amx, vnni
-from kernels.cpu.packed import ERROR, NORM, SCALE, SQUARE, packed
+from kernels.cpu.bound import add_term
+from kernels.cpu.jit import any_order
+from kernels.cpu.packed import ERROR, NORM, SCALE, SQUARE, WIDEST, packed
 from kernels.cpu.packed_queries import pack_queries
+from kernels.cpu.products import Product, dot_tile
 from kernels.cpu.rows import CACHE_LINE, held_in_float32
 from kernels.cpu.screen import screen
+from kernels.cpu.tile import TILE_QUERIES, TILE_ROWS
 from kernels.reference import canonical_distance
+from tests.kernels.cpu_products import BY_LANES, NAMES, PRODUCTS, skipped_without
 from tests.kernels.hard_cases import HARD, STORED, changed, flat, shifted, sides
 from tests.kernels.test_reference import Side
 
-needs_vnni = pytest.mark.skipif(not vnni.available(), reason="this processor has no AVX-512 VNNI")
-needs_amx = pytest.mark.skipif(not amx.available(), reason="this processor has no AMX")
 
-
-def screened(query: Side, block: GalleryBlock, power: int, by_amx: bool = False) -> Tensor:
+def screened(query: Side, block: GalleryBlock, power: int, product: Product) -> Tensor:
     rows = packed(block)
-    queries = pack_queries(held_in_float32(query), rows.centre, by_amx)
+    queries = pack_queries(held_in_float32(query), rows.centre, product)
     return torch.from_numpy(screen(query, queries, block, rows, power))
-
-
-def screened_by_amx(query: Side, block: GalleryBlock, power: int) -> Tensor:
-    return screened(query, block, power, by_amx=True)
 
 
 BOUNDS = [
     pytest.param(cpu.lower_bounds, id="direct"),
-    pytest.param(screened, id="vnni", marks=needs_vnni),
-    pytest.param(screened_by_amx, id="amx", marks=needs_amx),
+    *(pytest.param(partial(screened, product=name), id=name, marks=skipped_without(name)) for name in NAMES),
 ]
 
 
@@ -114,14 +113,59 @@ def test_the_screen_is_sharp_for_far_queries_too(bounds: Callable[[Side, Gallery
         assert (lost / canonical_distance(query, gallery)).max() < 0.02
 
 
-@needs_amx
-@pytest.mark.parametrize("queries", [1, 15, 16, 17, 33, 300])
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("queries", [1, 7, 8, 9, 15, 16, 17, 33, 300])
 @pytest.mark.parametrize("channels", [(3,), (64, 130), (1664,)])
-def test_both_products_are_exact_so_their_bounds_are_equal(queries: int, channels: tuple[int, ...]) -> None:
+def test_all_products_are_exact_so_their_bounds_are_those_of_the_codes(
+    product: Product, queries: int, channels: tuple[int, ...]
+) -> None:
     """But for the float32 arithmetic around them, which compilers may order as they like."""
     query, gallery = sides(queries, 100, channels=channels)
     block = GalleryBlock.of(gallery)
-    assert torch.allclose(screened(query, block, 1), screened_by_amx(query, block, 1), rtol=1e-5)
+    rows = packed(block)
+    ours = pack_queries(held_in_float32(query), rows.centre, "avx2")  # [tiles, places, 8, 4]
+    expected = np.zeros((queries, 100), np.float32)
+    for term in range(len(rows.centre)):
+        steps = slice(rows.steps[term], rows.steps[term + 1])
+        theirs = rows.codes[:, steps].transpose(0, 2, 1, 3).reshape(-1, 4 * (steps.stop - steps.start))
+        own = ours.codes[:, steps].transpose(0, 2, 1, 3).reshape(-1, theirs.shape[1])[:queries]
+        sums = (own.astype(np.int64) @ (theirs.astype(np.int64) - 128).T).astype(np.int32)
+        for q in range(queries):
+            total = np.zeros(theirs.shape[0], np.float32)
+            for tile in range(len(rows.codes)):
+                here = slice(tile * TILE_ROWS, (tile + 1) * TILE_ROWS)
+                own_side, side = ours.sides[term, q], rows.sides[tile, term]
+                add_term(sums[q, here], np.int32(0), own_side, side, 1, total[here])
+            expected[q] += total[:100]
+    assert np.allclose(screened(query, block, 1, product), expected, rtol=1e-5)
+
+
+@any_order
+def dots(codes: NDArray[np.uint8], queries: NDArray[Any], start: NDArray[np.int32], out: NDArray[np.int32]) -> None:
+    """out [3, 8, 48]: by 1, 2 and 8 queries of the tile."""
+    o_codes, o_queries, o_start = codes.ctypes.data, queries.ctypes.data, start.ctypes.data
+    dot_tile(queries, o_codes, o_queries, len(codes), o_start, out[0].ctypes.data, 1)
+    dot_tile(queries, o_codes, o_queries, len(codes), o_start, out[1].ctypes.data, 2)
+    dot_tile(queries, o_codes, o_queries, len(codes), o_start, out[2].ctypes.data, 8)
+
+
+@pytest.mark.parametrize("product", BY_LANES)
+@pytest.mark.parametrize("steps", [1, 2, 7, WIDEST // 4])
+@pytest.mark.parametrize("extreme", [False, True])
+def test_sums_of_a_tile_are_exact(product: Product, steps: int, extreme: bool) -> None:
+    rng = np.random.default_rng(steps)
+    codes = rng.integers(0, 256, (steps, TILE_ROWS, 4)).astype(np.uint8)
+    queries = rng.integers(-127, 128, (steps, TILE_QUERIES, 4)).astype(np.int8 if product == "vnni" else np.int16)
+    if extreme:
+        codes[...] = 255
+        queries[:, ::2], queries[:, 1::2] = 127, -127
+    start = rng.integers(-1000, 1000, TILE_QUERIES).astype(np.int32)
+    out = np.zeros((3, TILE_QUERIES, TILE_ROWS), np.int32)
+    dots(codes, queries, start, out)
+    exact = start[:, None] + np.einsum("sgj,sqj->qg", codes.astype(np.int64), queries.astype(np.int64))
+    for found, count in zip(out, (1, 2, 8), strict=True):
+        assert np.array_equal(found[:count], exact[:count])
+        assert not found[count:].any()
 
 
 def with_fitting_codes(channels: int) -> Tensor:
@@ -154,7 +198,6 @@ def test_the_error_of_codes_covers_what_they_lose(values: str, channels: int, sc
     assert (sides[ERROR] <= (lost + 8 * FLOAT32_ROUNDOFF * norm) * (1 + 2.0**-14) + 2 * np.sqrt(lowest)).all()
 
 
-@needs_vnni
 def test_codes_cost_one_byte_a_value_and_24_bytes_a_vector() -> None:
     _, gallery = sides(1, 480, channels=(4, 64, 32))
     block = packed(GalleryBlock.of(gallery))
@@ -162,11 +205,10 @@ def test_codes_cost_one_byte_a_value_and_24_bytes_a_vector() -> None:
     assert block.sides.nbytes == 480 * 9 * 24
 
 
-@needs_vnni
-@pytest.mark.parametrize("for_amx", [False, True])
-def test_codes_begin_at_a_cache_line(for_amx: bool) -> None:
+@pytest.mark.parametrize("product", ["amx", "vnni", "avx2"])
+def test_codes_begin_at_a_cache_line(product: Product) -> None:
     """Where they don't, the matrix units load them at a third of the speed, and nothing else tells."""
     query, gallery = sides(20, 480, channels=(4, 64, 33))
     rows = packed(GalleryBlock.of(gallery))
-    queries = pack_queries(held_in_float32(query), rows.centre, for_amx)
+    queries = pack_queries(held_in_float32(query), rows.centre, product)
     assert [array.ctypes.data % CACHE_LINE for array in (rows.codes, rows.sides, queries.codes)] == [0, 0, 0]

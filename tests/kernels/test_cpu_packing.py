@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.blocks import GalleryBlock
-from kernels.cpu import nearest, smallest_bounds, vnni
+from kernels.cpu import nearest, smallest_bounds
 from kernels.cpu.nearest import ALONE, GROUP, PAYS, SPARSE
 from kernels.cpu.packed import is_packed, packed
 from kernels.reference import canonical_distance
 from kernels.topk import nearest as nearest_rows
+from tests.kernels.cpu_products import needs_a_product
 from tests.kernels.hard_cases import flat, sides
 
-needs_codes = pytest.mark.skipif(not vnni.available(), reason="this processor's search uses no codes: no AVX-512 VNNI")
 COUNT = 5
 PHOTOS = 2 * COUNT * SPARSE
 
@@ -26,14 +26,14 @@ def ask(queries: int, blocks: list[GalleryBlock], count: int = COUNT) -> None:
     smallest_bounds(sides(queries, 1)[0], blocks, count, 1)
 
 
-@needs_codes
+@needs_a_product
 def test_a_large_group_packs_at_once() -> None:
     block = block_of()
     ask(PAYS, [block])
     assert is_packed(block)
 
 
-@needs_codes
+@needs_a_product
 @pytest.mark.parametrize(("queries", "each"), [(GROUP, 1), (GROUP - 1, ALONE), (1, ALONE)])
 def test_queries_add_up_until_packing_pays(queries: int, each: int) -> None:
     block = block_of()
@@ -44,7 +44,7 @@ def test_queries_add_up_until_packing_pays(queries: int, each: int) -> None:
     assert is_packed(block)
 
 
-@needs_codes
+@needs_a_product
 def test_a_single_query_waits_for_one_block_at_most() -> None:
     blocks = [block_of(seed=seed) for seed in (0, 1, 2)]
     for _ in range(PAYS // ALONE - 1):
@@ -70,7 +70,7 @@ def test_what_memory_has_no_room_for_is_not_packed(monkeypatch: pytest.MonkeyPat
     assert not is_packed(block)
 
 
-@needs_codes
+@needs_a_product
 def test_each_block_counts_its_own_queries() -> None:
     """A segment that came later is packed later; an empty one never."""
     first, later, empty = block_of(), block_of(seed=3), GalleryBlock.of(sides(1, 1)[1][:0])
@@ -81,7 +81,7 @@ def test_each_block_counts_its_own_queries() -> None:
     assert [is_packed(block) for block in (first, later, empty)] == [True, True, False]
 
 
-@needs_codes
+@needs_a_product
 def test_codes_outlive_a_removal() -> None:
     block = block_of()
     ask(PAYS, [block])
@@ -125,7 +125,7 @@ def test_the_answer_is_the_oracles_whichever_blocks_have_codes(
         assert torch.equal(one.rows[:count], places[:count])
 
 
-@needs_codes
+@needs_a_product
 @pytest.mark.parametrize(("channels", "codes"), [(65_000, True), (68_000, False)])
 def test_rows_too_wide_for_sums_of_32_bits_get_no_codes(channels: int, codes: bool) -> None:
     """Every code as large as it gets: products of up to 255 * 127, of which 66,311 fit into 31 bits."""

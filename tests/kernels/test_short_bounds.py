@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benches.cases import Case, Rows, draw
-from kernels.cpu import vnni
+from kernels.cpu import products
 from kernels.cpu.short import screen
 from kernels.reference import canonical_distance
 from kernels.short import bounds as twin
@@ -23,6 +23,7 @@ from kernels.short.basis import Basis, Term
 from kernels.short.bounds import bounds
 from kernels.short.codes import join, rounded_down, rounded_up
 from tests.kernels import short_tight as tight
+from tests.kernels.cpu_products import BY_LANES
 from tests.kernels.short_cases import coded, ends, fitted, holds, one_basis, one_term, prepared
 
 CHANNELS = (6, 9, 21)
@@ -82,9 +83,10 @@ def test_bounds_do_not_depend_on_instructions_groups_or_runs(monkeypatch: pytest
         assert np.array_equal(screen(prepared(basis, query[number : number + 1]), codes).lower[0], whole.lower[number])
     parts = join([coded(basis, gallery[:77]), coded(basis, gallery[77:])])
     assert np.array_equal(bounds(prepared(basis, query), parts).lower, bounds(prepared(basis, query), codes).lower)
-    monkeypatch.setattr(vnni, "available", lambda: False)
-    plain = screen(prepared(basis, query), codes)
-    assert np.abs(plain.lower - whole.lower).max() <= 1e-6 * whole.lower.max()
+    for product in (*BY_LANES, None):
+        monkeypatch.setattr(products, "fastest_by_lanes", lambda product=product: product)
+        other = screen(prepared(basis, query), codes)
+        assert np.abs(other.lower - whole.lower).max() <= 1e-6 * whole.lower.max()
 
 
 def test_a_photo_beyond_float16_bounds_nothing_and_spoils_nothing() -> None:

@@ -1,4 +1,4 @@
-"""The screen's loops around the VNNI product: tile by tile of rows, all terms and queries while it is cached."""
+"""The screen's loops around the products by lanes: tile by tile of rows, all terms and queries while it is cached."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,8 @@ from kernels.cpu.direct import Slack
 from kernels.cpu.jit import any_order
 from kernels.cpu.packed import Packed
 from kernels.cpu.packed_queries import PackedQueries
-from kernels.cpu.vnni import TILE_QUERIES, TILE_ROWS, dot_tile
+from kernels.cpu.products import dot_tile
+from kernels.cpu.tile import TILE_QUERIES, TILE_ROWS
 
 
 @any_order
@@ -29,6 +30,7 @@ def fill(
     o_dots = dots.ctypes.data
     o_queries, o_start, o_codes = queries.codes.ctypes.data, queries.start.ctypes.data, rows.codes.ctypes.data
     all_steps = rows.steps[terms]
+    tile_bytes = 4 * TILE_QUERIES * queries.codes.itemsize
     for tile in range(first, last):
         totals = bounds[:, tile * TILE_ROWS : (tile + 1) * TILE_ROWS]
         totals[:] = 0
@@ -37,12 +39,12 @@ def fill(
             steps = rows.steps[term + 1] - o_step
             codes = o_codes + (tile * all_steps + o_step) * (4 * TILE_ROWS)
             for q in range(0, count, TILE_QUERIES):
-                here = o_queries + (q // TILE_QUERIES * all_steps + o_step) * (4 * TILE_QUERIES)
+                here = o_queries + (q // TILE_QUERIES * all_steps + o_step) * tile_bytes
                 start = o_start + (term * filled + q) * 4
                 if count == 1:
-                    dot_tile(codes, here, steps, start, o_dots, 1)
+                    dot_tile(queries.codes, codes, here, steps, start, o_dots, 1)
                 else:
-                    dot_tile(codes, here, steps, start, o_dots, TILE_QUERIES)
+                    dot_tile(queries.codes, codes, here, steps, start, o_dots, TILE_QUERIES)
                 for i in range(min(TILE_QUERIES, count - q)):
                     add_term(
                         dots[i], np.int32(0), queries.sides[term, q + i], rows.sides[tile, term], power, totals[q + i]
