@@ -61,15 +61,15 @@ DRAWN_LIKE = "drawn like "
 """Before the fingerprint of the weights, in the gallery's name of its model: no model makes such photos."""
 
 
-def make(path: Path, pool: Rows, photos: int, weights: str) -> None:
+def make(path: Path, pool: Rows, photos: int, statistics_of: str) -> None:
     """Put a gallery together; the pool's first photos come as they are.
 
-    pool: float16 levels, drawn from the statistics of these weights.
+    pool: float16 levels. statistics_of: fingerprint of the weights that it was drawn like the features of.
     """
     levels = tuple(level.numpy() for level in pool.levels)
     weights = pool.region_weights.numpy(), pool.level_weights.numpy()
     shapes = FeatureShapes(weights[0].shape[1], tuple(level.shape[2] for level in levels), (1, 1))
-    gallery = Gallery.create(path, shapes=shapes, model_fingerprint=DRAWN_LIKE + weights)
+    gallery = Gallery.create(path, shapes=shapes, model_fingerprint=DRAWN_LIKE + statistics_of)
     for number, chosen in enumerate(choices(len(pool), photos, shapes.regions)):
         mixed = tuple(by_region(level, chosen) for level in levels)
         region, level = (by_region(one, chosen) for one in weights)
