@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 
@@ -25,6 +24,7 @@ from mlrm.errors import ConfigError
 from mlrm.model import MLRM
 from mlrm.pretrained import digest_trunk_weights, load_trunk_weights
 from mlrm.run_record import digest_data
+from mlrm.studies import missing, named, read_results, require_runs, write_results
 from mlrm.train_options import TrainOptions
 from mlrm.trainer import Trainer
 from mlrm.training_data import named_folder, read_training
@@ -71,12 +71,6 @@ class Study:
         return {name: float(value) for name, value in row.items() if "/acc" in name} | {"seconds": round(seconds, 1)}
 
 
-def missing(results: list[dict[str, Any]], cells: tuple[Cell, ...], seeds: int) -> list[tuple[Cell, int]]:
-    """The runs still to do: every cell with seed 0, then every cell with seed 1, and so on."""
-    done = {(result["cell"], result["seed"]) for result in results}
-    return [(cell, seed) for seed in range(seeds) for cell in cells if (cell.name, seed) not in done]
-
-
 def chosen(names: list[str] | None) -> tuple[Cell, ...]:
     """The cells of these groups or names; those of the study if none is named.
 
@@ -84,37 +78,7 @@ def chosen(names: list[str] | None) -> tuple[Cell, ...]:
     """
     if not names:
         return CELLS
-    cells = (*CELLS, *BY_PRODUCTS)
-    known = {name for cell in cells for name in (cell.name, cell.group)}
-    if unknown := sorted(set(names) - known):
-        groups = dict.fromkeys(cell.group for cell in cells)
-        raise ConfigError(f"--only {unknown[0]!r} is neither a cell nor a group of them ({', '.join(groups)})")
-    return tuple(cell for cell in cells if {cell.name, cell.group} & set(names))
-
-
-def read_results(path: Path, setting: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs in `path`, none if there is no such file; raises `ConfigError` if they were made in another setting."""
-    if not path.exists():
-        return []
-    try:
-        study = json.loads(path.read_text(encoding="utf-8"))
-        then, results = study["setting"], study["results"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is no study of this command ({error!r}); give another --out") from error
-    differs = sorted(name for name in {*then, *setting} if then.get(name) != setting.get(name))
-    if differs:
-        raise ConfigError(
-            f"{path} was made with another {', '.join(differs)} ({[then.get(name) for name in differs]}, now "
-            f"{[setting.get(name) for name in differs]}); go on with the same, or give another --out"
-        )
-    return list(results)
-
-
-def write_results(path: Path, setting: dict[str, Any], results: list[dict[str, Any]]) -> None:
-    """Write the study, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps({"setting": setting, "results": results}, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    return named(names, (*CELLS, *BY_PRODUCTS))
 
 
 @errors_shown
@@ -139,10 +103,7 @@ def main(
 ) -> None:
     """Train a cell for each question about the model, on a fixed short budget, and write their accuracies."""
     cells = chosen(only)
-    if seeds < 1:
-        raise ConfigError(f"--seeds is {seeds}; expected at least 1")
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it, or give another path")
+    require_runs(seeds, out)
     where = find_device(device)
     config = MLRMConfig.paper(trunk=trunk, image_size=image_size, l2norm=True)
     options = TrainOptions(epochs=epochs, batch=batch, cache_variants=cache_variants, evaluate_every=epochs, lr=5e-4)
@@ -159,8 +120,6 @@ def main(
             "steps": epochs * pairs.steps_per_epoch(batch),
             "trunk_weights": digest_trunk_weights(trunk, trunk_weights),
         }
-        # What JSON makes of it is what a later run compares with.
-        setting = json.loads(json.dumps(setting))
         for cell in cells:  # too few products are an error now, not after hours
             pairs.part(cell.share, 0).steps_per_epoch(batch)
         results = read_results(out, setting)
@@ -173,12 +132,6 @@ def main(
             write_results(out, setting, results)
             shares = [f"{name} {100 * value:.1f} %" for name, value in found.items() if name.endswith("/acc1")]
             say(f"{number}/{len(runs)} {cell.name}, seed {seed}: {', '.join(shares)}, {found['seconds']:.0f} s")
-
-
-def mean_over_seeds(results: list[dict[str, Any]], cell: str, name: str) -> tuple[float, int] | None:
-    """The mean of a number over a cell's runs and how many there are; None without any."""
-    values = [float(result[name]) for result in results if result["cell"] == cell]
-    return (float(np.mean(values)), len(values)) if values else None
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mlrm.datasets import PairDataset
+from mlrm.devices import computes_bfloat16
 from mlrm.errors import CheckpointError, ConfigError, TrainingError
 from mlrm.images import load_image
 from mlrm.losses import bands
@@ -133,7 +134,7 @@ class Pretrainer:
                     losses.append(self._step(images, workers))
                     self.step += 1
                     self.progress("pretrain", self.step, self.options.steps)
-                shares = {name: self._acc1(part, workers) for name, part in self.held_out.items()}
+                shares = {name: float((self.ranks(part) == 1).double().mean()) for name, part in self.held_out.items()}
                 self._keep({"step": self.step, "loss": float(np.mean(losses)), **shares})
                 accuracies = [f"{name} {100 * share:.1f} %" for name, share in shares.items()]
                 line = [f"step {self.step}/{self.options.steps}", f"loss {np.mean(losses):.3f}", *accuracies]
@@ -178,7 +179,7 @@ class Pretrainer:
     def _features(self, images: Tensor, trunk: torch.nn.Module | None = None) -> Tensor:
         """Band features of images, uint8 [B, 3, size, size]."""
         runs = cast(Any, self.trunk if trunk is None else trunk)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bfloat16(self.device)):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.options.freeze_early):
                 normalised = self.model.network().normalise(images.to(self.device))
                 early = runs.early(normalised.contiguous(memory_format=torch.channels_last))[1]
@@ -188,8 +189,11 @@ class Pretrainer:
     def _gradients(self, part: Tensor, of_part: Tensor) -> tuple[Tensor, ...]:
         return torch.autograd.grad(part, self.trained, of_part)
 
-    def _acc1(self, dataset: PairDataset, workers: ThreadPoolExecutor) -> float:
-        """Share of sketches whose own photo is the nearest by their bands, for the averaged weights."""
+    def ranks(self, dataset: PairDataset) -> Tensor:
+        """Rank (from 1) of each sketch's own photo by their bands, for the averaged weights: int64 [sketches].
+
+        As in `mlrm.accuracy.ranks`, another photo at the same distance counts as nearer.
+        """
 
         def encoded(images: Tensor) -> Tensor:
             with torch.inference_mode():
@@ -199,9 +203,10 @@ class Pretrainer:
             images = [image_to_tensor(load_image(path), self.model.config.image_size) for path in paths]
             return torch.cat(list(workers.map(encoded, torch.split(torch.stack(images), CHUNK))))
 
-        distance = band_distance(features(dataset.sketches), features(dataset.photos))
+        with self._workers() as workers:
+            distance = band_distance(features(dataset.sketches), features(dataset.photos))
         own = torch.as_tensor(dataset.photo_of, device=distance.device)
-        return float((distance <= distance.gather(1, own[:, None])).sum(1).eq(1).double().mean())
+        return (distance <= distance.gather(1, own[:, None])).sum(1).cpu()
 
     def _keep(self, row: dict[str, float]) -> None:
         """Write the curve, then the state; a run stopped between the two writes the row once more."""

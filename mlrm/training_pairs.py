@@ -88,17 +88,21 @@ class TrainingPairs:
             del identities[name]
         return []
 
-    def part(self, share: float, seed: int) -> "TrainingPairs":
+    def part(
+        self, share: float, seed: int, among: Callable[[Identity], bool] = lambda product: True
+    ) -> "TrainingPairs":
         """The same images, with a share of each category's products to train on; a smaller share is part of a larger.
 
+        among: which products the share is taken of; all others stay. Which are kept depends on names and seed alone.
         Images keep their numbers, so maps cached for all serve the part too.
         """
         result = TrainingPairs(self.size)
         result.images, result.domains, result.files = self.images, self.domains, self.files
         for category, identities in self.categories.items():
-            order = np.random.default_rng([seed, 3]).permutation(sorted(identities))
-            kept = set(order[: round(share * len(order))].tolist())
-            result.categories[category] = {name: one for name, one in identities.items() if name in kept}
+            shared = sorted(name for name, one in identities.items() if among(one))
+            order = np.random.default_rng([seed, 3]).permutation(shared)
+            left_out = set(order[round(share * len(order)) :].tolist())
+            result.categories[category] = {name: one for name, one in identities.items() if name not in left_out}
         return result
 
     def steps_per_epoch(self, batch: int) -> int:

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 from mlrm import MLRM, MLRMConfig
-from mlrm.ablate import Study, chosen, main, mean_over_seeds, missing, read_results
+from mlrm.ablate import Study, chosen, main
 from mlrm.ablation_cells import BASE, BY_PRODUCTS, CELLS, Cell, UniformWeights, WholeGrid, pass_by_pass
 from mlrm.errors import ConfigError
 from mlrm.losses import mlrm_losses
 from mlrm.procedural import write_pairs
+from mlrm.studies import mean_over_seeds, missing, read_results
 from mlrm.train_options import LOSS_NAMES, TrainOptions
 from mlrm.training_data import read_training
 from mlrm.training_pairs import Identity, TrainingPairs
