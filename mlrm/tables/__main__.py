@@ -31,6 +31,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "validation runs": partial(accuracy.models_table, split="validation"),
     "ablations": studies.ablation_table,
     "products": studies.products_table,
+    "learning curve": studies.learning_table,
     "unfinished": searches.unfinished_table,
     "first lines": searches.first_lines_table,
     "certified": searches.certified_table,
