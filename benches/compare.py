@@ -56,8 +56,9 @@ def read_times(file: Path) -> Times:
 
 
 def _named(row: Table2Row) -> str:
-    """A row of table 2; one that was scaled up from some sketches is another than one of all."""
-    measured = f"{row.size} {row.size.trunk} k{row.size.top_k}, {row.measured_sketches} sketches"
+    """A row of table 2; one that was scaled up from some sketches, or of other features, is another."""
+    like = f" like {row.size.drawn_like}" if row.size.drawn_like else ""
+    measured = f"{row.size} {row.size.trunk}{like} k{row.size.top_k}, {row.measured_sketches} sketches"
     return f"table 2, {measured}: {row.method} {row.way}"
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benches import report
+from benches.compare import read_times
 from benches.report import RESULTS
 from benches.rows import read_run
 from benches.table2.accuracy import FILE, AccuracyFile, AccuracyRow, read_accuracy
@@ -123,6 +124,9 @@ def test_what_was_drawn_like_real_features_is_called_so(run: Table2Run, tmp_path
     assert "drawn apart from" not in text_of(drawn)
     (tmp_path / "drawn.json").write_text(drawn.to_json())
     assert read_table2(tmp_path / "drawn.json") == drawn
+    (tmp_path / "run.json").write_text(run.to_json())
+    names = [{row.name for row in read_times(tmp_path / name).rows} for name in ("run.json", "drawn.json")]
+    assert names[0].isdisjoint(names[1])
 
 
 def test_a_run_of_table_2_alone_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
