@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeGuard, cast
+from typing import Annotated
 
 import typer
 
+from export.applicable import require_applicable
 from export.command import typed
-from export.errors import ExportError
 from export.to_onnx import (
     DataOption,
     ImageSizeOption,
@@ -21,22 +20,14 @@ from export.to_onnx import (
     default_out,
     model_options,
     require_packages,
-    require_use,
     require_writable,
 )
-from mlrm.cli import errors_shown, progress_bar, run, say
-
-if TYPE_CHECKING:
-    from export.onnx_file import Dtype, InputDtype, Preset
+from mlrm.cli import errors_shown, run
 
 EXAMPLE = (
     "Example: python -m export.to_trt runs/first/best.pt --dtype fp16 --runtime tensorrt-rtx "
     "--compute-capability 8.6,8.9,12.0"
 )
-DECIDED = {"dtype": "--dtype", "image_size": "--image-size", "opset": "--opset", "input_dtype": "--input"}
-"""By parameter, what an .onnx has decided already."""
-COMPARED = {"data": "--data", "pairs": "--pairs", "preset": "--preset"}
-"""And what only a comparison with its original has a use for."""
 
 
 @errors_shown
@@ -83,87 +74,26 @@ def main(
     command = typed("export.to_trt", main, given)
     bare = typed("export.to_trt", main, given, without=("runtime", "compute_capability", "timing_cache"))
     require_packages(dtype or "fp32")
-    from export.engine_check import check_engines, own_capability, why_not_here
-    from export.engine_file import EngineOptions, build, given_onnx, options_of, prepare_onnx, read_metadata
-    from export.onnx_file import PAIRS, OnnxOptions, load_model
-    from export.report import show_compared, show_file, show_next
-    from export.trt_builder import Profile
-    from export.trt_library import import_library, no_tensorrt, parse_capabilities, require_timing_cache, targets
+    from export import engine_steps as steps
+    from export.report import show_compared, show_next
+    from export.trt_library import no_tensorrt, parse_capabilities
 
     require_applicable(given)
-    profile = Profile.of(min_batch, opt_batch, max_batch)
     out = out or default_out(source, dtype or "fp32", ".engine")
     require_writable(out, ".engine")
-    library = import_library(runtime, command)
-    asked = parse_capabilities(compute_capability)
-    # Before the work: a capability that can't be had is an error now, not after the export.
-    capabilities = targets(library, asked, bare, timing_cache) if library is not None else ()
-    # And before the cache: another library is then the way out, and may have one.
-    if timing_cache is not None:
-        require_timing_cache(library, timing_cache)
-    options = OnnxOptions(
-        dtype=cast("Dtype", dtype or "fp32"),
-        opset=opset,
-        max_batch=max_batch,
-        image_size=image_size,
-        input_dtype=cast("InputDtype", input_dtype or "uint8"),
-        data=data,
-        pairs=pairs or PAIRS,
-        preset=cast("Preset | None", preset),
+    # Before the work: what can't be had here is an error now, not after the export.
+    library, engine_options = steps.find_builder(given, command, bare)
+    onnx_options = steps.onnx_options(given)
+    files, compared = steps.onnx_files(
+        source, original, out, onnx_options, parity=parity, rebuild=rebuild, command=command
     )
-    with progress_bar() as progress:
-        if is_onnx(source):
-            options = options_of(read_metadata(source), options)
-            files, compared = given_onnx(
-                source, original, options, parity=parity, rebuild=rebuild, command=command, progress=progress
-            )
-        else:
-            onnx = out.with_suffix(".onnx")
-            files, compared = prepare_onnx(source, onnx, options, parity=parity, rebuild=rebuild, progress=progress)
     show_compared(compared, files)
     if library is None:
-        raise no_tensorrt(files[0], asked, bare, timing_cache)
-    engine_options = EngineOptions(capabilities, profile, workspace, timing_cache, rebuild, bare)
-    with progress_bar() as progress:
-        built = [build(library, file, out, engine_options, progress) for file in files]
-    for file in files:
-        show_file(file)
-    for engine, seconds in built:
-        show_file(engine, "up to date" if seconds is None else f"built in {seconds:.1f} s")
-    engines = [engine for engine, _ in built]
+        raise no_tensorrt(files[0], parse_capabilities(compute_capability), bare, timing_cache)
+    engines = steps.build_engines(library, files, out, engine_options)
     if parity:
-        why_not = why_not_here(engines[0], own_capability())
-        if why_not is None and is_onnx(source) and original is None:
-            why_not = f"that takes the checkpoint: {command} --original CHECKPOINT"
-        if why_not is not None:
-            say(f"{engines[0]}: not compared itself, {why_not}")
-        else:
-            model = load_model(original if is_onnx(source) else source, options.image_size, options.preset)
-            with progress_bar() as progress:
-                compared_engine = check_engines(engines, model, options, progress)
-            show_compared(compared_engine, engines)
-    show_next(next_steps(engines[0], model_options(files[0], options.dtype, is_compared=compared.passed)))
-
-
-def is_onnx(source: Path | None) -> TypeGuard[Path]:
-    """Whether the source is an ONNX file, not a checkpoint."""
-    return source is not None and source.suffix == ".onnx"
-
-
-def require_applicable(given: Mapping[str, Any]) -> None:
-    """Raise `ExportError` for an option that would change nothing; given: the values `main` got, by parameter."""
-    original, parity = given["original"], given["parity"]
-    if not is_onnx(given["source"]):
-        if original is not None:
-            raise ExportError("--original is for a given .onnx; a checkpoint is the original itself: leave it out")
-        require_use(given["data"], given["pairs"], parity=parity, dtype=given["dtype"] or "fp32")
-        return
-    if decided := [option for name, option in DECIDED.items() if given[name] is not None]:
-        raise ExportError(f"decided in an .onnx: {', '.join(decided)}. Leave that out, or give the checkpoint")
-    if original is not None and not parity:
-        raise ExportError("--original is what is compared with, and --no-parity compares nothing: leave one out")
-    if original is None and (idle := [option for name, option in COMPARED.items() if given[name] is not None]):
-        raise ExportError(f"of use to a comparison only: {', '.join(idle)}. Give --original CHECKPOINT too")
+        steps.compare_engines(engines, source, original, onnx_options, command)
+    show_next(next_steps(engines[0], model_options(files[0], onnx_options.dtype, is_compared=compared.passed)))
 
 
 def next_steps(engine: Path, onnx_options: str) -> list[tuple[str, str]]:
