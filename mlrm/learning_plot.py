@@ -38,25 +38,28 @@ def draw(study: Mapping[str, Any], file: Path) -> None:
         for axes in row:
             axes.set_ylim(0, 102)
             plain(axes)
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend(frameon=False, fontsize=8)
+            if axes.has_data():
+                axes.legend(frameon=False, fontsize=8, loc="lower left")
     save(figure, file, None)
 
 
 def _over_products(axes: Axes, curve: LearningCurve, kind: str, measure: str) -> None:
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
+
     cells = [cell for cell in CELLS if cell.group in (ALL.group, kind) and curve.seeds(cell.name)]
-    ticks: set[int] = set()
+    today: set[int] = set()
     for colour, category in zip(COLOURS, curve.categories, strict=False):
         points = sorted((curve.products_seen(cell.name, kind, category), cell.name) for cell in cells)
         found = [curve.estimate(name, category, measure) for _, name in points]
         _line(axes, [count for count, _ in points], found, category, colour)
-        ticks |= {count for count, _ in points}
-        for today in (count for count, name in points if name == ALL.name and count):
-            axes.axvline(today, color=FAINT, linewidth=0.8, linestyle=":")
-            axes.annotate("today", (today, 100), color=FAINT, fontsize=7, rotation=90, va="top", ha="right")
+        today |= {count for count, name in points if name == ALL.name}
     axes.set(xscale="log", xlabel=LABELS[kind])
-    axes.set_xticks(sorted(ticks - {0}), [str(tick) for tick in sorted(ticks - {0})], rotation=45, fontsize=8)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.minorticks_off()
+    for count in today - {0}:
+        axes.axvline(count, color=FAINT, linewidth=0.8, linestyle=":")
+        axes.annotate("today", (count, 1), color=FAINT, fontsize=7, rotation=90, va="bottom", ha="right")
 
 
 def _line(axes: Axes, at: Sequence[int], found: Sequence[Estimate | None], name: str, colour: str) -> None:
