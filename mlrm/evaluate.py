@@ -116,7 +116,7 @@ def main(
     validation: Annotated[
         list[int] | None, typer.Option(help="Photos that training set aside, for each --data; default 20 %.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The training's seed, which decided what was set aside.")] = 0,
+    split_seed: Annotated[int, typer.Option(help="The training's, which decided what was set aside.")] = 0,
     more_sketches: Annotated[
         list[str] | None,
         typer.Option(
@@ -135,7 +135,7 @@ def main(
         raise ConfigError("no data: give at least one --data FOLDER")
     for option, file in (("--json", json_file), ("--save-ranks", save_ranks)):
         _require_place(option, file)
-    datasets = read_evaluated(data, split, validation, seed, more_sketches or [])
+    datasets = read_evaluated(data, split, validation, split_seed, more_sketches or [])
     where = find_device(device)
     model = load(checkpoint or SHIPPED).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if model.config.attention_over == "batch":

@@ -13,13 +13,14 @@ SPLITS = (*get_args(Split), VALIDATION)
 
 
 def read_evaluated(
-    data: Sequence[Path], split: str, validation: Sequence[int] | None, seed: int, more_sketches: Sequence[str]
+    data: Sequence[Path], split: str, validation: Sequence[int] | None, split_seed: int, more_sketches: Sequence[str]
 ) -> list[PairDataset]:
     """The pairs of each folder, in their order, and after them those of the further folders.
 
     split: one of `SPLITS`; "validation" is the part of the training pairs that `mlrm.train` sets aside, given the same
-    `validation` (photos of each folder; `None` for a fifth) and `seed`. more_sketches: NAME=FOLDER, further views of
-    the products of the folder called NAME, of which those set aside are taken.
+    `validation` (photos of each folder; `None` for a fifth) and `split_seed`.
+    more_sketches: NAME=FOLDER, further views of the products of the folder called NAME, of which those set aside are
+    taken.
 
     Raises `ConfigError` for a split that isn't known, two folders of one name, or options that don't fit the split;
     `DatasetError` for folders without such pairs.
@@ -40,7 +41,7 @@ def read_evaluated(
     for number, folder in enumerate(data):
         dataset = read_pairs(folder, "train")
         count = validation[number] if validation else validation_size(dataset)
-        parts.append(split_validation(dataset, count, seed)[1])
+        parts.append(split_validation(dataset, count, split_seed)[1])
     held_out = dict(zip(names, parts, strict=True))
     return parts + [_views(*named_folder("--more-sketches", entry), held_out) for entry in more_sketches]
 

@@ -85,14 +85,14 @@ def main(
     validation: Annotated[
         list[int] | None, typer.Option(help="Photos that training set aside, for each --data; default 20 %.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The training's seed, which decided what was set aside.")] = 0,
+    split_seed: Annotated[int, typer.Option(help="The training's, which decided what was set aside.")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """From which length of line on searches beat chance, on pairs whose sketches are traced and cut off."""
     if not data:
         raise ConfigError("no data: give at least one --data FOLDER")
-    parts = read_evaluated(data, split, validation, seed, [])
+    parts = read_evaluated(data, split, validation, split_seed, [])
     where = find_device(device)
     results: list[First] = []
     with progress_bar() as progress:

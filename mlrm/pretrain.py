@@ -48,6 +48,7 @@ def main(
     validation: Annotated[
         list[int] | None, typer.Option(help="Photos set aside to validate, for each --data; default 20 %; 0 for none.")
     ] = None,
+    split_seed: Annotated[int, typer.Option(help="Decides, with the photos' names, which are set aside.")] = 0,
     steps: int = PretrainOptions.steps,
     batch: int = PretrainOptions.batch,
     lr: float = PretrainOptions.lr,
@@ -60,7 +61,7 @@ def main(
 ) -> None:
     """Train a trunk to bring sketches and photos together, so that little real data is needed after it.
 
-    Give the same --data, --validation and --seed as to mlrm.train: what is held out there stays unseen here.
+    Give the same --data, --validation and --split-seed as to mlrm.train: what is held out there stays unseen here.
     """
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise ConfigError(f"--out is {out}; expected a file that ends in .safetensors, in a folder that is there")
@@ -77,7 +78,7 @@ def main(
             [named_folder("--more-sketches", entry) for entry in more_sketches or []],
             validation,
             model.config.image_size,
-            seed,
+            split_seed,
             progress,
             [named_folder("--pseudo", entry) for entry in pseudo or []],
         )

@@ -42,7 +42,7 @@ def read_training(
     more_sketches: list[tuple[str, Path]],
     validation: list[int] | None,
     size: int,
-    seed: int,
+    split_seed: int,
     progress: Callable[[str, int, int], None],
     pseudo: Sequence[tuple[str, Path]] = (),
 ) -> tuple[TrainingPairs, dict[str, PairDataset]]:
@@ -50,7 +50,8 @@ def read_training(
 
     data: folders of pairs. validation: photos to set aside of each; `None` for a fifth, 0 for none.
     more_sketches: (name, folder) of further views of that category's training products; of others they are left out.
-    size: side in pixels of the images. seed: decides what is set aside. progress: called with (what, done, total).
+    size: side in pixels of the images. split_seed: decides what is set aside.
+    progress: called with (what, done, total).
     pseudo: (name, folder) of further products of a category, with sketches drawn by program (`mlrm.pseudo_sketches`).
 
     Raises `ConfigError` or `DatasetError` for folders and numbers that don't fit together, unreadable files named.
@@ -70,7 +71,7 @@ def read_training(
         count = validation[number] if validation else validation_size(dataset)
         errors = []
         if count:
-            dataset, held_out[name] = split_validation(dataset, count, seed)
+            dataset, held_out[name] = split_validation(dataset, count, split_seed)
             errors = check(held_out[name], partial(progress, f"check validation pairs of {name}"))
         refuse_corrupt(name, errors + pairs.add(dataset, name, partial(progress, f"decode {name}")))
     for name, folder in more_sketches:
