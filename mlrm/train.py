@@ -13,7 +13,7 @@ from mlrm.checkpoint import load
 from mlrm.cli import data_option, errors_shown, progress_bar, run, say
 from mlrm.config import TRUNKS, MLRMConfig
 from mlrm.datasets import read_pairs
-from mlrm.devices import find_device
+from mlrm.devices import computes_bfloat16, find_device
 from mlrm.errors import ConfigError, DatasetError
 from mlrm.model import MLRM
 from mlrm.pretrained import load_trunk_weights
@@ -48,6 +48,7 @@ def main(
     validation: Annotated[
         list[int] | None, typer.Option(help="Photos set aside to validate, for each --data; default 20 %; 0 for none.")
     ] = None,
+    split_seed: Annotated[int, typer.Option(help="Decides, with the photos' names, which are set aside.")] = 0,
     epochs: int = TrainOptions.epochs,
     batch: int = TrainOptions.batch,
     lr: float = TrainOptions.lr,
@@ -61,7 +62,9 @@ def main(
     cache_variants: Annotated[
         int | None, typer.Option(help="Augmented variants cached an image; default 8 on a CPU, 0 on a GPU.")
     ] = None,
-    mixed_precision: bool = TrainOptions.mixed_precision,
+    mixed_precision: Annotated[
+        bool, typer.Option(help="bfloat16 in the convolutions, where the device has instructions for it.")
+    ] = TrainOptions.mixed_precision,
     evaluate_every: Annotated[int, typer.Option(help="Epochs between validations.")] = TrainOptions.evaluate_every,
     seed: int = TrainOptions.seed,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -94,7 +97,7 @@ def main(
         load_trunk_weights(model, trunk_weights)
     out.mkdir(parents=True, exist_ok=True)
     with progress_bar() as progress:
-        pairs, held_out = read_training(data, more, validation, model.config.image_size, seed, progress, drawn)
+        pairs, held_out = read_training(data, more, validation, model.config.image_size, split_seed, progress, drawn)
         trainer = Trainer(model, pairs, held_out, options, out, where, progress)
         if (out / "last.pt").exists():
             trainer.resume()
@@ -109,18 +112,20 @@ def main(
                 "init": init.name if init else None,
                 "trunk_weights": None if init else Path(trunk_weights).name,
                 "config": json.loads(model.config.to_json()),
+                "split_seed": split_seed,
                 "options": asdict(options),
                 "device": str(where),
+                "precision": "bfloat16" if mixed_precision and computes_bfloat16(where) else "float32",
                 "torch": torch.__version__,
             }
             (out / "options.json").write_text(json.dumps(record, indent=1) + "\n")
         trainer.run(say)
     say(f"best: {out / 'best.pt'}, log: {trainer.log.csv}, curve: {trainer.log.picture}")
     set_aside = {name: len(part.photos) for name, part in held_out.items()}
-    say(_next_step(out / "best.pt", data[0], set_aside.get(name_of(data[0]), 0), seed))
+    say(_next_step(out / "best.pt", data[0], set_aside.get(name_of(data[0]), 0), split_seed))
 
 
-def _next_step(checkpoint: Path, folder: Path, set_aside: int, seed: int) -> str:
+def _next_step(checkpoint: Path, folder: Path, set_aside: int, split_seed: int) -> str:
     """The command that measures the checkpoint, on pairs that are there."""
     command = f"next: {shlex.join(['python', '-m', 'mlrm.evaluate', str(checkpoint), '--data', str(folder)])}"
     try:
@@ -128,8 +133,9 @@ def _next_step(checkpoint: Path, folder: Path, set_aside: int, seed: int) -> str
     except DatasetError:
         if set_aside:
             return (
-                f"{command} --split validation --validation {set_aside} --seed {seed}\n{folder} has no test pairs, so "
-                "this measures the pairs set aside, by which the model was selected: expect a little less on new ones"
+                f"{command} --split validation --validation {set_aside} --split-seed {split_seed}\n"
+                f"{folder} has no test pairs, so this measures the pairs set aside, by which the model was selected: "
+                "expect a little less on new ones"
             )
         return (
             f"{command} --split train\n{folder} has no test pairs and none were set aside, so this measures what the "

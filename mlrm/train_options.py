@@ -36,7 +36,7 @@ class TrainOptions:
     """Augmented variants of every image kept as early maps, whose stages are frozen; 0: augment at every step."""
     freeze_early: bool = True
     mixed_precision: bool = True
-    """bfloat16 in the convolutions."""
+    """bfloat16 in the convolutions, where the device has it (`mlrm.devices.computes_bfloat16`)."""
     evaluate_every: int = 5
     seed: int = 0
     left_out: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mlrm.accuracy import Accuracy, accuracy, encode, ranks
 from mlrm.checkpoint import load_training, save
 from mlrm.datasets import PairDataset
+from mlrm.devices import computes_bfloat16
 from mlrm.errors import ConfigError, TrainingError
 from mlrm.features import Features
 from mlrm.images import load_image
@@ -84,7 +85,8 @@ class Trainer:
             )
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.mixed_precision)
+        mixed = self.options.mixed_precision and computes_bfloat16(self.device)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=mixed)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         frozen: set[nn.Parameter] = set()

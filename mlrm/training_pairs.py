@@ -165,7 +165,7 @@ class CachedEarlyMaps:
     """Frozen early stages, run once for some augmented variants of every image: what makes a CPU fast enough.
 
     Even variants are unflipped and odd ones flipped, so that a pair's flip agrees. Memory: images x variants x
-    C_1 x (size / 8)^2 x 2 bytes, 82 KB a variant for the light trunk at 256 pixels.
+    C_1 x (size / 8)^2 x 2 bytes in bfloat16, 82 KB a variant for the light trunk at 256 pixels; twice that in float32.
     """
 
     def __init__(
@@ -184,12 +184,12 @@ class CachedEarlyMaps:
             with torch.no_grad():
                 _, level1 = _early(model, images.to(device), pairs.domains[number])
             if not number:
-                self.level1 = torch.empty((len(pairs.images), *level1.shape), dtype=torch.bfloat16)
-            self.level1[number] = level1.to("cpu", torch.bfloat16)
+                self.level1 = torch.empty((len(pairs.images), *level1.shape), dtype=level1.dtype)
+            self.level1[number] = level1.cpu()
             progress(number + 1, len(pairs.images))
 
     def prepare(self, draws: list[Draw], rng: np.random.Generator) -> Tensor:
-        """Level 1 of a variant of each image, bfloat16 [B, C_1, h, w]."""
+        """Level 1 of a variant of each image [B, C_1, h, w], in the type the stages computed in."""
         variants = [2 * int(rng.integers(self.variants // 2)) + draw.flipped for draw in draws]
         return self.level1[[draw.image for draw in draws], variants]
 

@@ -55,11 +55,36 @@ def test_the_command_trains_and_goes_on(data: Path, tmp_path: Path, capsys: pyte
     assert "validation): 2 sketches of 2 photos" in step.stderr
 
 
+def test_another_seed_trains_otherwise_on_the_same_part_and_another_split_seed_sets_others_aside(
+    data: Path, tmp_path: Path
+) -> None:
+    records = {}
+    for name, seed, split_seed in (("first", 0, 0), ("seed", 3, 0), ("split", 0, 3)):
+        main(
+            [data],
+            tmp_path / name,
+            trunk_weights="none",
+            config=CONFIG.to_json(),
+            validation=[3],
+            epochs=1,
+            separate_steps=1,
+            cache_variants=2,
+            seed=seed,
+            split_seed=split_seed,
+        )
+        records[name] = json.loads((tmp_path / name / "options.json").read_text())
+    assert records["seed"]["files"] == records["first"]["files"]
+    assert records["split"]["files"] != records["first"]["files"]
+    assert (records["split"]["split_seed"], records["split"]["options"]["seed"]) == (3, 0)
+    fingerprints = {name: load(tmp_path / name / "best.pt").fingerprint() for name in records}
+    assert len(set(fingerprints.values())) == 3
+
+
 def test_the_next_step_measures_test_pairs_where_there_are_some(tmp_path: Path) -> None:
     folder = tmp_path / "my boxes"
     for split, stems in (("train", ["a", "b"]), ("test", ["c"])):
         draw_pairs(folder / split, stems)
-    assert _next_step(tmp_path / "best.pt", folder, set_aside=1, seed=0) == (
+    assert _next_step(tmp_path / "best.pt", folder, set_aside=1, split_seed=0) == (
         f"next: python -m mlrm.evaluate {tmp_path / 'best.pt'} --data '{folder}'"
     )
 

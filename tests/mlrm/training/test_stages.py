@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mlrm.losses import band_mismatch
+from mlrm.training_pairs import CachedEarlyMaps
 from tests.mlrm.training.runs import CONFIG, EARLY, OPTIONS, SIDE, changed, one_step, snapshot, trainer_of
 
 
@@ -102,3 +103,15 @@ def test_separate_networks_are_both_trained(data: Path, tmp_path: Path) -> None:
     for network in (0, 1):
         assert f"networks.{network}.trunk._conv_head.weight" in names
         assert f"networks.{network}.trunk._conv_stem.weight" not in names
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_cached_maps_are_in_the_type_that_the_device_computes_fast(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bfloat16: bool
+) -> None:
+    """Without instructions for it bfloat16 is emulated, many times slower than float32: see `computes_bfloat16`."""
+    monkeypatch.setattr("mlrm.trainer.computes_bfloat16", lambda device: bfloat16)
+    trainer, touched = one_step(data, tmp_path / "out", cache_variants=2)
+    assert isinstance(trainer.source, CachedEarlyMaps)
+    assert trainer.source.level1.dtype == (torch.bfloat16 if bfloat16 else torch.float32)
+    assert touched
