@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from benches.providers.tuned_torch import why_not
 from engine.encoders import Encoder
 from engine.encoders.compiled_encoder import CompiledEncoder
 from engine.encoders.torch_encoder import TorchEncoder
@@ -78,7 +79,12 @@ class Models:
 
 
 class AutocastEncoder(TorchEncoder):
-    """PyTorch eager with bfloat16 where autocast chooses it."""
+    """PyTorch eager, bfloat16 where autocast chooses it; raises `ConfigError` for a device that only emulates it."""
+
+    def __init__(self, checkpoint: Path | None, device: torch.device) -> None:
+        if reason := why_not(torch.bfloat16, device):
+            raise ConfigError(reason)
+        super().__init__(checkpoint, device)
 
     def encode(self, images: Tensor, domain: Literal["sketch", "photo"]) -> Features:
         with torch.autocast(self._device.type, torch.bfloat16):

@@ -12,6 +12,7 @@ from time import perf_counter
 import torch
 
 from benches.cuda_timer import CudaTimer
+from mlrm.devices import computes_bfloat16
 
 PACKAGES = ("torch", "numpy", "triton", "numba", "numkong", "pykeops", "faiss-cpu", "onnxruntime", "openvino")
 PROBED_BYTES = {"cpu": 512 << 20, "cuda": 2 << 30}
@@ -54,6 +55,8 @@ def measure(device: torch.device) -> Machine:
     bandwidth = {"read": probed / read, "copy": 2 * probed / _seconds(lambda: target.copy_(source), device)}
     matrix = {}
     for name in MATRIX_TYPES[device.type]:
+        if name == "bfloat16" and not computes_bfloat16(device):
+            continue  # emulated, at a hundredth of float32's rate
         square = torch.rand(side, side, device=device).to(getattr(torch, name))
         matrix[name] = 2 * side**3 / _seconds(partial(torch.mm, square, square), device)
     return Machine(device_name(device), device.type, bandwidth, matrix, _environment())
@@ -87,13 +90,18 @@ def _seconds(function: Callable[[], object], device: torch.device) -> float:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU or the processor, and the number of threads."""
+    """The GPU or the processor, and the number of threads.
+
+    A virtual machine may call several generations by one name, so vectors other than AVX-512 are part of it.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    model = models[0] if models else platform.processor() or platform.machine()
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return f"{model}{'' if vectors == 'AVX512' else f' ({vectors})'}, {torch.get_num_threads()} threads"
 
 
 def _environment() -> dict[str, str]:

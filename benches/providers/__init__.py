@@ -21,6 +21,7 @@ def _tuned(name: str, dtype: torch.dtype, devices: tuple[str, ...] = ("cpu", "cu
         f"torch-{name}",
         partial(tuned_torch.TunedTorch, dtype=dtype),
         devices=devices,
+        why_not=partial(tuned_torch.why_not, dtype),
         needs=tuned_torch.needs(dtype.itemsize),
     )
 

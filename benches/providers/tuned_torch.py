@@ -16,6 +16,7 @@ from torch import Tensor
 from benches.cases import Rows
 from benches.providers.base import Searcher
 from benches.searches import Search
+from mlrm.devices import computes_bfloat16
 
 CHUNKS = {"cpu": (1024, 4096), "cuda": (16384, 65536)}
 """Gallery rows at a time, at least; fewer queries may take more, up to as many pairs as follow."""
@@ -172,6 +173,13 @@ class TunedTorch(Searcher):
 def _compiled() -> Callable[..., Tensor]:
     """`_plus_level` through `torch.compile`, which keeps what it compiled."""
     return torch.compile(_plus_level, dynamic=True)
+
+
+def why_not(dtype: torch.dtype, device: torch.device) -> str | None:
+    """A type that the device only emulates is no tuning."""
+    if dtype == torch.bfloat16 and not computes_bfloat16(device):
+        return "this processor has no bfloat16 and PyTorch emulates it, at a hundredth of float32's speed"
+    return None
 
 
 def needs(bytes_a_value: int) -> Callable[[Search], int]:

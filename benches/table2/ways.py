@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benches.providers import PROVIDERS, Agreement, Provider
+from benches.providers.tuned_torch import why_not
 from benches.searches import REGIONS, Search
 from benches.table2 import positions
 from benches.table2.inputs import Side
@@ -38,7 +39,8 @@ class Way:
 
     what: for a reader. prepare: makes a gallery ready. ours: by this engine, so the answer must be the float64 ranking
     of MLRM's distance. most_pairs: a run compares the first sketches of a larger size only, and scales the time up.
-    in_large: whether it is measured in large galleries. provider: whose conditions hold, if it is one's.
+    in_large: whether it is measured in large galleries. provider: whose conditions hold, if it is one's. dtype: what
+    PyTorch multiplies in, where that is a choice.
     """
 
     method: Method
@@ -49,6 +51,7 @@ class Way:
     most_pairs: int | None = None
     in_large: bool = True
     provider: Provider | None = None
+    dtype: torch.dtype | None = None
 
     def __str__(self) -> str:
         return f"{self.method}-{self.name}"
@@ -68,6 +71,8 @@ class Way:
         """Why so many sketches of a size aren't measured, or None."""
         if size.large and not self.in_large:
             return f"tried in galleries below {LARGE:,} photos"
+        if self.dtype and (reason := why_not(self.dtype, device)):
+            return reason
         if self.provider is None:
             return None
         search = Search(size.trunk, size.photos, sketches, size.top_k)
@@ -125,12 +130,13 @@ def _by(
     method: Method,
     name: str,
     what: str,
-    kind: Callable[[Tensor], positions.Comparison],
+    kind: Callable[..., positions.Comparison],
     most_pairs: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Way:
     one = method is Method.TC_NET
-    prepare = partial(_Vectors, kind, _one_vector if one else _grid)
-    return Way(method, name, what, prepare, most_pairs=most_pairs, in_large=one)
+    prepare = partial(_Vectors, partial(kind, dtype=dtype) if dtype else kind, _one_vector if one else _grid)
+    return Way(method, name, what, prepare, most_pairs=most_pairs, in_large=one, dtype=dtype)
 
 
 def _mlrm(name: str, what: str, provider_name: str, most_pairs: int | None = None, in_large: bool = True) -> Way:
@@ -160,14 +166,14 @@ _BFLOAT16 = "the same in bfloat16: not exact"
 
 WAYS = (
     _by(Method.TC_NET, "cdist", "`torch.cdist` of the vectors: the baseline of all ratios", positions.VectorCdist),
-    _by(Method.TC_NET, "matmul-fp32", _FLOAT32, partial(_SAME, dtype=torch.float32)),
-    _by(Method.TC_NET, "matmul-bf16", _BFLOAT16, partial(_SAME, dtype=torch.bfloat16)),
+    _by(Method.TC_NET, "matmul-fp32", _FLOAT32, _SAME, dtype=torch.float32),
+    _by(Method.TC_NET, "matmul-bf16", _BFLOAT16, _SAME, dtype=torch.bfloat16),
     _by(Method.LA, "differences", "the formula as written, sketch by sketch", positions.SameByDifferences, 2_000),
-    _by(Method.LA, "matmul-fp32", _FLOAT32, partial(_SAME, dtype=torch.float32), 160_000),
-    _by(Method.LA, "matmul-bf16", _BFLOAT16, partial(_SAME, dtype=torch.bfloat16), 160_000),
+    _by(Method.LA, "matmul-fp32", _FLOAT32, _SAME, 160_000, dtype=torch.float32),
+    _by(Method.LA, "matmul-bf16", _BFLOAT16, _SAME, 160_000, dtype=torch.bfloat16),
     _by(Method.DLA, "cdist", "`torch.cdist` of all positions, sketch by sketch", positions.BestByCdist, 2_500),
-    _by(Method.DLA, "matmul-fp32", _FLOAT32, partial(_BEST, dtype=torch.float32), 40_000),
-    _by(Method.DLA, "matmul-bf16", _BFLOAT16, partial(_BEST, dtype=torch.bfloat16), 40_000),
+    _by(Method.DLA, "matmul-fp32", _FLOAT32, _BEST, 40_000, dtype=torch.float32),
+    _by(Method.DLA, "matmul-bf16", _BFLOAT16, _BEST, 40_000, dtype=torch.bfloat16),
     _mlrm("differences", "the released program's way: differences of all pairs at once", "released", 10_000, False),
     _mlrm("matmul-fp32", "the fastest of several forms of matrix products", "torch-fp32", 400_000, False),
     _mlrm("matmul-bf16", _BFLOAT16, "torch-bf16", 400_000, False),

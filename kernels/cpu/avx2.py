@@ -69,7 +69,7 @@ def dot_tile(count: int) -> Callable[..., Any]:
             there = builder.add(queries, builder.mul(step, ir.Constant(wide, 8 * TILE_QUERIES)))
             eights = [builder.load(at(here, 4 * LANES * (first_load + i), narrow), align=1) for i in range(loads)]
             rows = [widened(eight, half) for eight in eights for half in HALVES]
-            added = []
+            added: list[Any] = []
             for q in range(together):
                 channels = builder.load(at(there, 8 * (first_query + q), wide), align=1)
                 value = builder.bitcast(broadcast(channels, 4), halves)
