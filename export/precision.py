@@ -38,7 +38,7 @@ def lower(proto: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
     normalisations into them in float32. Raises `ExportError` for a weight beyond float16's range.
     """
     graph = proto.graph
-    floats = _float_values(proto)
+    floats = float_values(proto)
     used_by_heavy = {name for node in graph.node if is_heavy(node) for name in node.input} & floats
     used_by_light = {name for node in graph.node if not is_heavy(node) for name in node.input}
     used_by_light |= {value.name for value in graph.output}
@@ -69,7 +69,7 @@ def lower(proto: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
     return result
 
 
-def _float_values(proto: onnx.ModelProto) -> set[str]:
+def float_values(proto: onnx.ModelProto) -> set[str]:
     """Names of all float32 tensors of a graph, weights included."""
     graph = onnx.shape_inference.infer_shapes(proto).graph
     values = [*graph.input, *graph.output, *graph.value_info]

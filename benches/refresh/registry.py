@@ -74,6 +74,13 @@ STEPS = (
         ("package onnx", "package onnxscript", "package onnxruntime", "package openvino"),
     ),
     Step(
+        "float32-parts",
+        ("docs/float32-parts.json",),
+        results.float32_parts,
+        "python -m benches.float32_parts --json docs/float32-parts.json",
+        ("package onnx", "package onnxscript", "package onnxruntime"),
+    ),
+    Step(
         "figures",
         ("docs/figures/attention-drawn.png", "docs/figures/nearest-drawn.png", "docs/figures/figures.json"),
         pictures.figures,

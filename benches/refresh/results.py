@@ -120,6 +120,12 @@ def parity(stage: Stage) -> None:
     _write(stage.out / "parity.json", {"weights": shipped(), "rows": rows})
 
 
+def float32_parts(stage: Stage) -> None:
+    """What parts of the model cost in half precision, on drawn pairs."""
+    stage.progress("float32 parts", 0, 1)
+    stage.command("benches.float32_parts", "--json", stage.out / "float32-parts.json")
+
+
 def _pairs(stage: Stage) -> list[str | Path]:
     return [word for name in ("shoes", "chairs") for word in ("--data", stage.folder(f"qmul_v1/{name}"))]
 

@@ -41,6 +41,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "certified disk": times.certified_disk_table,
     "certified memory": times.certified_memory_table,
     "parity": searches.parity_table,
+    "float32 parts": searches.float32_parts_table,
     "attention": searches.attention_table,
 }
 MEASURED = {

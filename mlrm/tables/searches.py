@@ -10,6 +10,7 @@ FIRST_LINES = Path("docs/first-lines.json")
 CERTIFIED = Path("docs/certified.json")
 CERTIFIED_DRAWN = Path("docs/certified-drawn.json")
 PARITY = Path("docs/parity.json")
+FLOAT32_PARTS = Path("docs/float32-parts.json")
 FIGURES = (Path("docs/figures/figures.json"), Path("docs/figures/lama-cama.json"))
 FRAMINGS = ("as drawn", "fitted")
 
@@ -114,6 +115,20 @@ def parity_table(root: Path) -> str:
     header = ["file", "backend", "worst RMS", "lowest cosine", "top-1 same", "top-10 overlap", "rank correlation"]
     original = {f"{100 * row['original_acc1']:.1f}" for row in read(root / PARITY)["rows"]}
     return table([*header, f"acc@1 % (PyTorch {', '.join(sorted(original))})"], rows)
+
+
+def float32_parts_table(root: Path) -> str:
+    """What parts of the model cost in half precision; the parts that the export puts into it in bold."""
+    found: dict[str, dict[str, str]] = {}
+    types = []
+    for row in read(root / FLOAT32_PARTS)["rows"]:
+        bold = "**" if row["exported"] else ""
+        cells = found.setdefault(f"{bold}{row['half']}{bold}", {})
+        errors = {"worst RMS": f"{row['worst_rms']:.1e}", "top-10": f"{row['top10']:.3f}"}
+        cells |= {f"{row['dtype']} {name}": f"{bold}{text}{bold}" for name, text in errors.items()}
+        types += [name for name in cells if name not in types]
+    rows = [[half, *(cells[name] for name in types)] for half, cells in found.items()]
+    return table(["in half precision", *types], rows)
 
 
 def attention_table(root: Path) -> str:

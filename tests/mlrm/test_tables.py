@@ -11,7 +11,7 @@ from mlrm.errors import ConfigError
 from mlrm.tables import searches
 from mlrm.tables.__main__ import TABLES, TEXTS, main, with_tables
 from mlrm.tables.accuracy import EVALUATION, OTHERS, models_table
-from mlrm.tables.searches import CERTIFIED, CERTIFIED_DRAWN, FIGURES, FIRST_LINES, PARITY, UNFINISHED
+from mlrm.tables.searches import CERTIFIED, CERTIFIED_DRAWN, FIGURES, FIRST_LINES, FLOAT32_PARTS, PARITY, UNFINISHED
 from mlrm.tables.studies import ABLATIONS
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +118,19 @@ def test_parity_has_a_row_for_each_file_and_backend(tmp_path: Path) -> None:
     head, _, line = searches.parity_table(tmp_path).splitlines()
     assert head.endswith("| acc@1 % (PyTorch 89.1) |")
     assert line == "| fp16, 3.0 MiB | onnx | 5.5e-03 | 0.500000 | 1.000 | 0.998 | 1.0000 | 90.6 |"
+
+
+def test_parts_in_half_precision_stand_by_type_and_those_exported_in_bold(tmp_path: Path) -> None:
+    cells = ("half", "dtype", "worst_rms", "top10", "exported")
+    rows = [("all", "fp16", 0.05, 0.9, False), ("all", "bf16", 0.5, 0.8, False)]
+    rows += [("some", "fp16", 0.001, 1, True), ("some", "bf16", 0.0012, 0.99, True)]
+    write(tmp_path / FLOAT32_PARTS, {"rows": [dict(zip(cells, row, strict=True)) for row in rows]})
+    assert searches.float32_parts_table(tmp_path).splitlines() == [
+        "| in half precision | fp16 worst RMS | fp16 top-10 | bf16 worst RMS | bf16 top-10 |",
+        "|---|---|---|---|---|",
+        "| all | 5.0e-02 | 0.900 | 5.0e-01 | 0.800 |",
+        "| **some** | **1.0e-03** | **1.000** | **1.2e-03** | **0.990** |",
+    ]
 
 
 def test_attention_has_a_row_for_each_model_and_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
