@@ -35,6 +35,7 @@ def examine() -> list[Finding]:
     findings += [_optional(name, note="for the service (extra serve)") for name in _SERVICE]
     findings += [_clash(name) for name in _OWN]
     findings += examine_runtimes()
+    findings.append(tried("processor", _processor))
     findings.append(tried("search on the CPU", partial(_search_runs, "cpu")))
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
@@ -68,6 +69,18 @@ def _clash(package: str) -> Finding:
         False,
         f"found at {found}, expected {here}: another package has the name; uninstall it, or use a virtual environment",
     )
+
+
+def _processor() -> str:
+    """What decides how fast it searches for many sketches, trains, and runs models in bfloat16."""
+    from kernels.cpu.products import fastest
+    from mlrm.devices import computes_bfloat16
+
+    vectors = torch.backends.cpu.get_cpu_capability()
+    product = fastest()
+    many = f"many sketches at once by {product.upper()}" if product else "no integer product for many sketches at once"
+    half = "bfloat16" if computes_bfloat16(torch.device("cpu")) else "no bfloat16: training takes float32"
+    return f"{vectors}; {many}; {half}"
 
 
 def _search_runs(device: str) -> str:

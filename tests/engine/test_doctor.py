@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from engine import doctor, runtimes
 from engine.cli import app
-from engine.doctor import examine
+from engine.doctor import _processor, examine
 from engine.finding import Finding
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +51,7 @@ def test_what_is_installed_says_what_it_is_for(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_search_was_really_run(findings: dict[str, Finding], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert findings["processor"].works is True
     assert findings["search on the CPU"].works is True
     monkeypatch.setattr(
         "kernels.ops.distance_topk", lambda query, gallery, k: (None, torch.zeros(len(query), k, dtype=torch.int64))
@@ -58,6 +59,14 @@ def test_the_search_was_really_run(findings: dict[str, Finding], monkeypatch: py
     broken = {finding.name: finding for finding in examine()}["search on the CPU"]
     assert broken.works is False
     assert "of 10 ranks of 1 sketches are wrong" in broken.text
+
+
+@pytest.mark.parametrize(("product", "expected"), [("avx2", "by AVX2"), (None, "no integer product")])
+def test_the_processor_is_named_by_what_searches_use_of_it(
+    monkeypatch: pytest.MonkeyPatch, product: str | None, expected: str
+) -> None:
+    monkeypatch.setattr("kernels.cpu.products.fastest", lambda: product)
+    assert expected in _processor()
 
 
 def test_the_gpu_is_tried_or_said_to_be_missing(findings: dict[str, Finding]) -> None:
