@@ -87,6 +87,8 @@ def plot(rows: list[dict[str, Any]], out: Path, weights: str) -> None:
         for of, style in (("scan_ms", "--"), ("later_scan_ms", ":")):
             axes.axhline(own[0][of], color=colour, linestyle=style)
     axes.set(xlabel="bytes of code a photo", ylabel="ms a sketch", yscale="log", title=f"drawn photos, k = {TOP_K}")
+    for written in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        written("{x:g}")  # 20, not 2 x 10^1
     axes.plot([], [], "k--", label="scan, the first sketches")
     axes.plot([], [], "k:", label=f"scan, after {TIMED} sketches")
     axes.legend(fontsize=8)

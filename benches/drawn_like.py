@@ -3,7 +3,7 @@
 Photos are drawn from the mean and covariance of real photos, all regions and levels together: they vary together, and
 drawn independently their distances would spread far less. Sketches are drawn with their own photos from the mean and
 covariance of real pairs: a sketch is as far from its photo, and in such directions, as real ones are. Several sketches
-of a photo can't be drawn with it: they are the photo and a residual each.
+of a photo can't be drawn with it: they are the photo and a residual each, drawn apart from it, which real ones aren't.
 """
 
 from collections.abc import Sequence
@@ -96,7 +96,7 @@ class Statistics:
     def sketches_of(self, photos: Rows, own: Tensor, seed: int = 0) -> Rows:
         """Sketches, float32, of photos `own` (int64 [Q]), each drawn as its photo and a residual of the real pairs.
 
-        A photo may have several. Residuals are drawn apart from photos, so these stand out less than those of `draw`.
+        A photo may have several.
         """
         generator = torch.Generator().manual_seed(seed)
         drawn = self._residuals().draw(len(own), generator)
