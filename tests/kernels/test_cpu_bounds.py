@@ -140,6 +140,29 @@ def test_all_products_are_exact_so_their_bounds_are_those_of_the_codes(
     assert np.allclose(screened(query, block, 1, product), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("queries", [1, 8, 17])
+@pytest.mark.parametrize("channels", [(3,), (64, 130)])
+def test_queries_are_the_same_codes_in_the_order_of_every_product(queries: int, channels: tuple[int, ...]) -> None:
+    """On any processor: packing takes no product's instructions."""
+    query, gallery = sides(queries, 50, channels=channels)
+    ours, centre = held_in_float32(query), packed(GalleryBlock.of(gallery)).centre
+
+    def by_term(product: Product) -> list[NDArray[np.int64]]:
+        made = pack_queries(ours, centre, product)
+        assert made.product == product
+        rows = made.codes.astype(np.int64).transpose(0, 2, 1, 3)  # [tiles, queries of one, places, width]
+        rows = rows.reshape(-1, *rows.shape[2:])[:queries]
+        ends = zip(made.places[:-1], made.places[1:], strict=True)
+        return [rows[:, first:last].reshape(queries, -1) for first, last in ends]
+
+    expected = by_term("avx2")
+    assert any(codes.any() for codes in expected)
+    for product in ("vnni", "amx"):
+        for found, codes in zip(by_term(product), expected, strict=True):
+            assert np.array_equal(found[:, : codes.shape[1]], codes)
+            assert not found[:, codes.shape[1] :].any()
+
+
 @any_order
 def dots(codes: NDArray[np.uint8], queries: NDArray[Any], start: NDArray[np.int32], out: NDArray[np.int32]) -> None:
     """out [3, 8, 48]: by 1, 2 and 8 queries of the tile."""
