@@ -59,14 +59,15 @@ _GOAL = (
     "The goal: this engine's MLRM, exact, is faster than TC-Net's single vector as PyTorch searches it "
     "(`torch.cdist`), and, harder, than the fastest float32 form of it. `values` is how many times more values MLRM "
     "compares a pair; `products` what their multiplications alone take at the machine's fastest measured rates: "
-    "TC-Net's in float32, MLRM's in bfloat16."
+    "TC-Net's in float32, MLRM's in bfloat16 where there is some."
 )
 _LIMITS = (
     "What limits ours: in galleries of about 100 photos a tenth of all pairs is returned, and each gets its float64 "
-    "distance, so exactness costs more than the search. At Sketchy's size the multiplications alone, at the fastest "
-    "measured rate, take MLRM about as long as they take TC-Net in float32 (`products`), and each sketch's float64 "
-    "distances come on top. In a large gallery memory decides: a float32 vector is 6.6 KB a photo, all of MLRM's "
-    "float16 features 20.7 KB, its codes 0.5 KB. The machine is shared with others: single rows vary by a third."
+    "distance, so exactness costs more than the search. At Sketchy's size the multiplications alone (`products`) "
+    "take MLRM, at the rate of bfloat16 on matrix units, about as long as they take TC-Net in float32, and six times "
+    "as long without bfloat16; each sketch's float64 distances come on top. In a large gallery memory decides: a "
+    "float32 vector is 6.6 KB a photo, all of MLRM's float16 features 20.7 KB, its codes 0.5 KB. The machine is shared "
+    "with others: single rows vary by a third."
 )
 _STATED = (
     "The published seconds hold more than comparing: from ChairV2 to Sketchy the pairs grow 290 times, and TC-Net's "

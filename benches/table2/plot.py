@@ -8,6 +8,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from benches.table2 import published
 from benches.table2.page import duration
@@ -54,7 +55,8 @@ def _panel(panel: Axes, run: Table2Run, size: Size) -> None:
     panel.set_yticks(range(len(rows)), [f"{row.method} {row.way}" for row in rows], fontsize=7)
     panel.invert_yaxis()
     low, high = min(row.seconds for row in rows), max(row.seconds for row in rows)
-    panel.set(xscale="log", xlim=(low / 2, high * (high / low) ** 0.4))
+    panel.set(xscale="log", xlim=(low / 2, high * max(3, (high / low) ** 0.4)))
+    panel.xaxis.set_minor_formatter(NullFormatter())
     drawn = ", drawn like real" if size.drawn_like else ""
     panel.set_title(f"{size.name}: {size.sketches:,} x {size.photos:,} ({size.trunk}{drawn})", fontsize=9)
     panel.tick_params(axis="x", labelsize=7)
