@@ -32,6 +32,8 @@ from mlrm.images import find_images, load_image
 
 COORDINATES = (96, 192, 384, 576, 960)
 USUAL = 384
+DIGITS = 1
+"""Decimals of a mean that are kept: another processor's features differ in their last bits, and a photo may survive."""
 TIMED = 32
 """Sketches, one by one."""
 SCANS = 5
@@ -86,7 +88,7 @@ def survivors(kind: str, gallery: Rows, sketches: Rows, coordinates: int, timed:
         "values": sum(level[0].numel() for level in gallery.levels),
         "coordinates": coordinates,
         "code_bytes": codes.run.codes.basis.photo_bytes,
-        "survivors": float(np.mean(counts)),
+        "survivors": round(float(np.mean(counts)), DIGITS),
         "most": max(counts),
         "scanned": sum(one.fell_through for one in codes.found),
         "sketches": len(counts),
