@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from mlrm.devices import computes_bfloat16
 from mlrm.errors import ConfigError
 
 Progress = Callable[[str, int, int], None]
@@ -43,13 +46,15 @@ class Stage:
 def missing(needs: Sequence[str], data: Path | None) -> list[str]:
     """Which of them aren't at hand; nothing is downloaded.
 
-    needs: "data FOLDER" within the folder `data`, "program NAME", "package NAME".
+    needs: "data FOLDER" within the folder `data`, "program NAME", "package NAME", "processor bfloat16".
     """
 
     def at_hand(need: str) -> bool:
         kind, name = need.split(" ", 1)
         if kind == "data":
             return data is not None and (data / name).is_dir()
+        if kind == "processor":
+            return computes_bfloat16(torch.device("cpu"))
         return (program(name) if kind == "program" else importlib.util.find_spec(name)) is not None
 
     return [need for need in needs if not at_hand(need)]

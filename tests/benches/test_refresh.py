@@ -222,6 +222,12 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert missing(needs, None) == [needs[0], *needs[2:]]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_processor_that_lacks_what_a_step_measures_is_named(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    monkeypatch.setattr("benches.refresh.stage.computes_bfloat16", lambda device: there)
+    assert missing(["processor bfloat16"], None) == ([] if there else ["processor bfloat16"])
+
+
 def test_an_unknown_step_is_refused() -> None:
     app = Typer()
     app.command()(command.main)
