@@ -51,8 +51,7 @@ _LIKE = (
     "features by that trunk, regions and levels together; a drawn sketch is its own photo and a residual with the mean "
     "and covariance of the real pairs'. Their 6,144 values are filled up with zeros, which leaves distances as they "
     "are. Real residuals depend on their photos, so drawn sketches find theirs more easily, while more photos survive "
-    "the codes: of 297 chairs all against 77 % first, 15 against 10 % left. Rows of this engine say how many sketches "
-    "found their own photo first. Grids, on whose values no time "
+    "the codes. Rows of this engine say how many sketches found their own photo first. Grids, on whose values no time "
     "depends, have the statistics of `benches/cases.py`."
 )
 _GOAL = (

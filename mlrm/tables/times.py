@@ -18,11 +18,7 @@ def certified_times_table(root: Path) -> str:
     rows = read(root / CERTIFIED_TIMES)
     cells = [
         [
-            f"{row['photos']:,}",
-            f"{row['values']:,}",
-            f"{row['coordinates']}",
-            f"{row['code_bytes']:,}",
-            f"{row['survivors']:,.0f}",
+            *_gallery_and_codes(row),
             f"{100 * row['survivors'] / row['photos']:.1f} %",
             f"{row['ms']:.1f} ms",
             f"{row['scan_ms']:.1f} ms ({row['scan_ms'] / row['ms']:.1f} times)",
@@ -30,8 +26,8 @@ def certified_times_table(root: Path) -> str:
         ]
         for row in rows
     ]
-    header = ["photos", "values a photo", "coordinates", "bytes a photo", "survivors, mean", "share", "one sketch"]
-    made = table([*header, "scan, the first sketches", "scan, later ones"], cells)
+    header = [*GALLERY_AND_CODES, "share", "one sketch", "scan, the first sketches", "scan, later ones"]
+    made = table(header, cells)
     return f"![Milliseconds a sketch against bytes of code a photo]({PLOT})\n\n{made}\n{_measured(rows)}"
 
 
@@ -40,11 +36,7 @@ def certified_disk_table(root: Path) -> str:
     rows = [row for row in read(root / CERTIFIED_DISK) if row["memory"] == ALL]
     cells = [
         [
-            f"{row['photos']:,}",
-            f"{row['values']:,}",
-            f"{row['coordinates']}",
-            f"{row['code_bytes']:,}",
-            f"{row['survivors']:,.0f}",
+            *_gallery_and_codes(row),
             f"{row['most']:,}",
             *_once_and_again(row),
             f"{row['mb_read']:,.0f} MB",
@@ -53,8 +45,8 @@ def certified_disk_table(root: Path) -> str:
         ]
         for row in rows
     ]
-    header = ["photos", "values a photo", "coordinates", "bytes a photo", "survivors, mean", "most", *ONCE_AND_AGAIN]
-    return f"{table([*header, 'read', 'memory of its own', 'scan of all features'], cells)}\n{_measured(rows)}"
+    header = [*GALLERY_AND_CODES, "most", *ONCE_AND_AGAIN, "read", "memory of its own", "scan of all features"]
+    return f"{table(header, cells)}\n{_measured(rows)}"
 
 
 def certified_memory_table(root: Path) -> str:
@@ -74,6 +66,14 @@ def certified_memory_table(root: Path) -> str:
     ]
     made = table(["memory", "photos", "coordinates", *ONCE_AND_AGAIN, "scan of all features"], cells)
     return f"{made}\n{_measured(some)}" if some else made
+
+
+GALLERY_AND_CODES = ("photos", "values a photo", "coordinates", "bytes a photo", "survivors, mean")
+
+
+def _gallery_and_codes(row: dict[str, Any]) -> list[str]:
+    counts = [f"{row[name]:,}" for name in ("photos", "values", "coordinates", "code_bytes")]
+    return [*counts, f"{row['survivors']:,.0f}"]
 
 
 ONCE_AND_AGAIN = ("each sketch once, from the disk: median, most", "again: median, most")
