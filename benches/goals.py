@@ -62,7 +62,7 @@ GOALS = (
     Goal("Q = 1: share of the measured memory bandwidth", "cpu", "kernels-cpu", 1, 0.75, bandwidth_share, "%"),
     Goal("Q = 64: against tuned PyTorch float32", "cpu", "kernels-cpu", 64, 3.0, faster_than("torch-fp32")),
     Goal("never slower than tuned PyTorch", "cpu", "kernels-cpu", None, 1.0, faster_than(*TUNED)),
-    Goal("a later sketch: never slower than tuned PyTorch", "cpu", "kernels-cpu-codes", 1, 1.0, faster_than(*TUNED)),
+    Goal("later sketches: never slower than tuned PyTorch", "cpu", "kernels-cpu-codes", None, 1.0, faster_than(*TUNED)),
     Goal("Q = 1: share of the measured copy bandwidth", "cuda", "kernels-triton", 1, 0.85, bandwidth_share, "%"),
     Goal("Q = 1000: share of the measured matrix rate", "cuda", "kernels-triton", 1000, 0.6, matrix_share, "%"),
     Goal("Q = 1000: against tuned PyTorch", "cuda", "kernels-triton", 1000, 3.0, faster_than(*TUNED)),

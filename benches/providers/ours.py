@@ -14,7 +14,7 @@ from engine import Retriever
 from engine.ingest import SEGMENT_PHOTOS
 from kernels import GalleryBlock, ImplementationError, distance_topk
 from kernels.cpu import products
-from kernels.cpu.nearest import SERVED
+from kernels.cpu.nearest import PAYS, SERVED
 from kernels.cpu.packed import packed
 from kernels.dispatch import pick_for
 from mlrm.features import Features
@@ -27,8 +27,8 @@ class Kernels(Searcher):
         self._block, self._impl = GalleryBlock.of(gallery), impl
 
     def search(self, query: Rows, top_k: int) -> Tensor:
-        """Exact. One sketch alone finds the rows as the first one does, however many came before: see `Packed`."""
-        if len(query) == 1:
+        """Exact. Too few sketches for codes find the rows as the first do, however many came before: see `Packed`."""
+        if len(query) < PAYS:
             self._block.cache.pop(SERVED, None)
         return distance_topk(query, self._block, top_k, impl=self._impl)[1]
 

@@ -20,11 +20,9 @@ from kernels.reference import FeatureTensors, RegionFeatures
 
 GROUP = 4
 """From so many queries on they are a group, and share what they read."""
-PAYS = 64
-"""After this many queries in groups, or half as many that came alone, the rows are packed as codes, which takes about
-as long as codes would have saved them: see `packed`."""
-ALONE = 2
-"""A query that comes alone counts so many times: it reads all rows for itself."""
+PAYS = 32
+"""After this many queries, alone or in groups, the rows are packed as codes, which takes about as long as codes would
+have saved them: see `packed`."""
 SERVED = "cpu.served"
 """Where a block's cache keeps what was counted."""
 SPARSE = 4
@@ -101,6 +99,6 @@ def _worth_packing(block: GalleryBlock, queries: int) -> bool:
     """Whether to screen codes: they are there, or enough queries came to pay for them, and they fit."""
     if is_packed(block):
         return True
-    served = block.cache.get(SERVED, 0) + queries * (ALONE if queries < GROUP else 1)
+    served = block.cache.get(SERVED, 0) + queries
     block.cache[SERVED] = served
     return bool(served >= PAYS) and affordable(block)

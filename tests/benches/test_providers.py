@@ -69,11 +69,12 @@ def test_provider_agrees_with_the_oracle(provider: Provider, device: str, sides:
         searcher.close()
 
 
-def test_a_sketch_alone_is_measured_without_codes_however_many_rounds(sides: tuple[Rows, Rows]) -> None:
+@pytest.mark.parametrize("count", [1, 8])
+def test_few_sketches_are_measured_without_codes_however_many_rounds(sides: tuple[Rows, Rows], count: int) -> None:
     query, gallery = sides
     searcher = Kernels(gallery, "cpu")
     for _ in range(PAYS):
-        searcher.search(query[:1], TOP_K)
+        searcher.search(query[:count], TOP_K)
     assert not is_packed(searcher._block)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kernels.blocks import GalleryBlock
 from kernels.cpu import nearest, smallest_bounds
-from kernels.cpu.nearest import ALONE, GROUP, PAYS, SPARSE
+from kernels.cpu.nearest import GROUP, PAYS, SPARSE
 from kernels.cpu.packed import is_packed, packed
 from kernels.reference import canonical_distance
 from kernels.topk import nearest as nearest_rows
@@ -34,10 +34,10 @@ def test_a_large_group_packs_at_once() -> None:
 
 
 @needs_a_product
-@pytest.mark.parametrize(("queries", "each"), [(GROUP, 1), (GROUP - 1, ALONE), (1, ALONE)])
-def test_queries_add_up_until_packing_pays(queries: int, each: int) -> None:
+@pytest.mark.parametrize("queries", [1, GROUP - 1, GROUP])
+def test_queries_add_up_until_packing_pays(queries: int) -> None:
     block = block_of()
-    for _ in range(-(-PAYS // (queries * each)) - 1):
+    for _ in range(-(-PAYS // queries) - 1):
         ask(queries, [block])
         assert not is_packed(block)
     ask(queries, [block])
@@ -47,7 +47,7 @@ def test_queries_add_up_until_packing_pays(queries: int, each: int) -> None:
 @needs_a_product
 def test_a_single_query_waits_for_one_block_at_most() -> None:
     blocks = [block_of(seed=seed) for seed in (0, 1, 2)]
-    for _ in range(PAYS // ALONE - 1):
+    for _ in range(PAYS - 1):
         ask(1, blocks)
     assert not any(is_packed(block) for block in blocks)
     for count in (1, 2, 3, 3):
