@@ -20,7 +20,7 @@ from mlrm.procedural import write_pairs
 TWINS: dict[str, dict[str, str]] = {"lama": {}, "cama": {"region_maps": "cama", "overlap_penalty": "cama"}}
 TWINS_PRODUCTS, TWINS_SEED = 154, 30_000
 TWINS_OPTIONS = (
-    "--epochs", 3, "--evaluate-every", 3, "--lr", 5e-4, "--separate-steps", 20, "--validation", 14,
+    "--epochs", 3, "--evaluate-every", 3, "--lr", 5e-4, "--separate-steps", 50, "--validation", 14,
     "--cache-variants", 0,
 )  # fmt: skip
 """LAMA and CAMA from the shipped trunk, the same drawn products and steps, and nothing else different."""
