@@ -135,6 +135,7 @@ NOT_OF_THE_WEIGHTS = {
     "docs/architecture.*": "the code",
     "docs/ablations.json": "models trained for it, from a trunk it names",
     "docs/certified-[dt]*": "drawn, disk, times: of one machine, of galleries drawn like the features of named weights",
+    "docs/learning-curve.*": "models trained for it, from ImageNet's weights",
     "docs/products.json": "models trained for it, from ImageNet's weights",
 }
 """What else is published, by patterns, and what it is about. `pytest benches/ --benchmark-only` makes times."""
