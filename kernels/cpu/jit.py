@@ -33,8 +33,10 @@ def _compiled(function: Function, **options: Any) -> Function:
     try:
         dispatcher = compiled(keep=True)
         # Numba notices a change of the function's own file; parts of it, inlined, and constants of the bounds, which
-        # a compiled function holds as they were, live in other files.
-        dispatcher._cache._cache_file._source_stamp = _sources()
+        # a compiled function holds as they were, live in other files. By its version and not its stamp: numba reads no
+        # further then, and what it would read may name types that are gone.
+        file = dispatcher._cache._cache_file
+        file._version = f"{file._version} {_sources()}"
         return dispatcher  # type: ignore[no-any-return]
     except (RuntimeError, AttributeError):
         # No folder can be written, neither beside the module nor the user's cache, or another numba keeps its cache
