@@ -9,7 +9,13 @@ exact in integers,
 Far from y (a sketch is far from every photo) this is sharper than e_x + e_y off the distance: it is divided by it.
 """
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from kernels.bounds import FLOAT32_ROUNDOFF
@@ -17,6 +23,7 @@ from kernels.cpu.direct import Slack, lowered
 from kernels.cpu.jit import part
 from kernels.cpu.packed import ERROR, LEVEL_WEIGHT, NORM, REGION_WEIGHT, SCALE, SQUARE
 from kernels.cpu.tile import TILE_ROWS
+from kernels.cpu.vectors import QUAD, WIDE, Vector, every, for_each, load_integers
 
 KEPT = np.float32(1 - 192 * FLOAT32_ROUNDOFF)
 """What is left of |x|^2 + |y|^2 when the float32 rounding of |x|^2 + |y|^2 - 2 s n - 2 slack is taken off.
@@ -40,19 +47,44 @@ def add_term(
     total: NDArray[np.float32],
 ) -> None:
     """Add a lower bound of w |x - y| for one query, region and level and a tile of rows, n = dots + start."""
-    half, two, zero = np.float32(0.5), np.float32(2), np.float32(0)
-    scale, square, error = two * query[SCALE], query[SQUARE], two * query[ERROR]
-    reach = two * query[NORM] + error
-    own_region, own_level = half * query[REGION_WEIGHT], half * query[LEVEL_WEIGHT]
-    for i in range(TILE_ROWS):
-        apart = KEPT * (square + rows[SQUARE, i]) - VANISHED
-        # Numba adds integers of 32 bits in 64.
-        apart -= (scale * rows[SCALE, i]) * np.float32(np.int32(dots[i] + start))
-        apart -= reach * rows[ERROR, i] + rows[NORM, i] * error
-        near = np.sqrt(apart if apart > zero else zero)
-        region = own_region + half * rows[REGION_WEIGHT, i]
-        level = own_level + half * rows[LEVEL_WEIGHT, i]
-        total[i] += level * (region * region if power == 2 else region) * near
+    _add(dots.ctypes.data, start, query.ctypes.data, rows.ctypes.data, power, total.ctypes.data)
+
+
+def _add_term(
+    typing_context: Any, dots: Any, start: Any, query: Any, rows: Any, power: Any, total: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """`add_term` at addresses."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        dots, start, query, rows, power, total = arguments
+        table = builder.inttoptr(query, ir.FloatType().as_pointer())
+        ours = [Vector.of(builder, builder.load(builder.gep(table, [QUAD(kind)]))) for kind in range(LEVEL_WEIGHT + 1)]
+        half, two, kept, vanished = (Vector.of(builder, value) for value in (0.5, 2, KEPT, VANISHED))
+        scale, error = two * ours[SCALE], two * ours[ERROR]
+        reach = two * ours[NORM] + error
+        squared, begin = builder.icmp_signed("==", power, WIDE(2)), every(builder, start)
+
+        def add(lane: Any) -> None:
+            def place(address: Any, row: int = 0) -> Any:
+                return builder.add(address, builder.mul(builder.add(lane, WIDE(row * TILE_ROWS)), WIDE(4)))
+
+            theirs = [Vector.load(builder, place(rows, kind)) for kind in range(LEVEL_WEIGHT + 1)]
+            n = Vector.rounded(builder, builder.add(load_integers(builder, place(dots)), begin))
+            apart = kept * (ours[SQUARE] + theirs[SQUARE]) - vanished - scale * theirs[SCALE] * n
+            apart = apart - (reach * theirs[ERROR] + theirs[NORM] * error)
+            region = (ours[REGION_WEIGHT] + theirs[REGION_WEIGHT]) * half
+            region = Vector(builder, builder.select(squared, (region * region).value, region.value))
+            weight = (ours[LEVEL_WEIGHT] + theirs[LEVEL_WEIGHT]) * half * region
+            (Vector.load(builder, place(total)) + weight * apart.not_negative().sqrt()).store(place(total))
+
+        for_each(builder, TILE_ROWS, add)
+        return context.get_dummy_value()
+
+    addresses = types.int64, types.int32, *[types.int64] * 4
+    return types.void(*addresses), generate
+
+
+_add = cast(Callable[[int, np.int32, int, int, int, int], None], intrinsic(_add_term))
 
 
 @part

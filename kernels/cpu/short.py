@@ -15,28 +15,14 @@ from torch import Tensor
 from kernels.cpu import products
 from kernels.cpu.jit import any_order, part
 from kernels.cpu.products import dot_tile
-from kernels.cpu.rows import load
+from kernels.cpu.short_term import add_term
 from kernels.cpu.smallest import smallest
 from kernels.cpu.threads import over
 from kernels.cpu.tile import TILE_QUERIES
 from kernels.short.basis import GROUP
 from kernels.short.bounds import check_basis
-from kernels.short.codes import CUT, ERROR, SQUARE, TILE_PHOTOS, ShortCodes
-from kernels.short.operands import (
-    BASE,
-    CUT_LOOSE,
-    LEVEL_WEIGHT,
-    LOOSE,
-    OWN_CUT,
-    OWN_ERROR,
-    ROOT_KEPT,
-    SHRINK,
-    SQUARE_KEPT,
-    TWICE,
-    UNIT,
-    Operands,
-    operands,
-)
+from kernels.short.codes import TILE_PHOTOS, ShortCodes
+from kernels.short.operands import Operands, operands
 from kernels.short.queries import ShortQueries
 from kernels.short.screens import Likely, MatrixScreen
 
@@ -138,7 +124,7 @@ def _screen_by_product(
     queries, terms = ours.terms.shape[0], ours.terms.shape[1]
     groups = rows.groups[terms]
     dots = np.zeros((2 * TOGETHER, TILE_PHOTOS), np.int32)
-    totals = np.empty((2, TOGETHER, TILE_PHOTOS), np.float32)
+    totals = np.empty((TOGETHER, 2, TILE_PHOTOS), np.float32)
     o_dots, o_codes, o_limbs, o_start = (
         dots.ctypes.data,
         rows.codes.ctypes.data,
@@ -174,7 +160,7 @@ def _screen_plain(
     """As `_screen_by_product` on any processor."""
     queries, terms = ours.terms.shape[0], ours.terms.shape[1]
     dots = np.zeros((2 * TOGETHER, TILE_PHOTOS), np.int32)
-    totals = np.empty((2, TOGETHER, TILE_PHOTOS), np.float32)
+    totals = np.empty((TOGETHER, 2, TILE_PHOTOS), np.float32)
     for tile in range(first, last):
         for group in range(limbs.codes.shape[0]):
             begin = group * TOGETHER
@@ -206,26 +192,18 @@ def _add_term(
     totals: NDArray[np.float32],
 ) -> None:
     """Add a term's lower bounds and estimates for sketch q, number i of its group, and a tile of photos."""
-    own = ours.terms[q, term]
-    region, regions = term // rows.levels, ours.region_weights.shape[1]
-    o_side = rows.sides.ctypes.data + (tile * ours.terms.shape[1] + term) * (3 * TILE_PHOTOS * 2)
-    o_weight = rows.weights.ctypes.data + tile * rows.weights.shape[1] * (TILE_PHOTOS * 2)
-    half, zero = np.float32(0.5), np.float32(0)
-    for lane in range(TILE_PHOTOS):
-        n = np.float32((dots[2 * i, lane] << 8) + dots[2 * i + 1, lane])
-        theirs = load(rows.sides, o_side, CUT * TILE_PHOTOS + lane)
-        apart = own[BASE] + load(rows.sides, o_side, SQUARE * TILE_PHOTOS + lane) * SQUARE_KEPT - own[TWICE] * n
-        apart = apart if apart > zero else zero
-        error = own[OWN_ERROR] + load(rows.sides, o_side, ERROR * TILE_PHOTOS + lane)
-        kept = np.sqrt(apart) * ROOT_KEPT - error
-        kept = kept if kept > zero else zero
-        cut = abs(own[OWN_CUT] - theirs) - (own[LOOSE] + CUT_LOOSE * theirs)
-        cut = cut if cut > zero else zero
-        share = (ours.region_weights[q, region] + load(rows.weights, o_weight, region * TILE_PHOTOS + lane)) * half
-        level = (own[LEVEL_WEIGHT] + load(rows.weights, o_weight, (regions + term) * TILE_PHOTOS + lane)) * half
-        weight = level * (share * share if power == 2 else share) * own[UNIT]
-        totals[0, i, lane] += weight * np.sqrt(own[SHRINK] * (kept * kept) + cut * cut)
-        totals[1, i, lane] += weight * np.sqrt(apart + own[OWN_CUT] * own[OWN_CUT] + theirs * theirs)
+    terms, region, regions = ours.terms.shape[1], term // rows.levels, ours.region_weights.shape[1]
+    o_weights = rows.weights.ctypes.data + tile * rows.weights.shape[1] * (TILE_PHOTOS * 2)
+    add_term(
+        ours.terms.ctypes.data + (q * terms + term) * (4 * ours.terms.shape[2]),
+        ours.region_weights[q, region],
+        power,
+        dots.ctypes.data + 2 * i * (TILE_PHOTOS * 4),
+        rows.sides.ctypes.data + (tile * terms + term) * (3 * TILE_PHOTOS * 2),
+        o_weights + region * (TILE_PHOTOS * 2),
+        o_weights + (regions + term) * (TILE_PHOTOS * 2),
+        totals.ctypes.data + i * (2 * TILE_PHOTOS * 4),
+    )
 
 
 @part
@@ -243,9 +221,9 @@ def _store(
     for i in range(count):
         usable = ours.usable[begin + i]
         for lane in range(ends[tile] - first):
-            total = totals[0, i, lane]
+            total = totals[i, 0, lane]
             lower = np.float64(total) * ours.factor - ours.absolute
             good = usable and total < np.inf and lower > 0
             result.lower[begin + i, first + lane] = np.float32(lower) if good else np.float32(0)
-            guess = totals[1, i, lane]
+            guess = totals[i, 1, lane]
             result.estimate[begin + i, first + lane] = guess if guess < np.inf else np.float32(0)
