@@ -152,6 +152,35 @@ class Basis:
         """The first coordinate of a term among all of them."""
         return GROUP * int(self.groups[number])
 
+    @cached_property
+    def owners(self) -> NDArray[np.int64]:
+        """Which term each coordinate is of, those that fill up a group too: int64 [coordinates]."""
+        return np.repeat(np.arange(len(self.terms)), GROUP * np.diff(self.groups))
+
+    @cached_property
+    def steps(self) -> NDArray[np.float64]:
+        """The terms' steps side by side, float64 [coordinates]; 1 where a group is filled up."""
+        result = np.ones(self.coordinates)
+        for number, term in enumerate(self.terms):
+            first = self.coordinates_from(number)
+            result[first : first + len(term.steps)] = term.steps
+        return result
+
+    def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of values [Q, coordinates] the sum over each term, [Q, terms]; 0 of one without coordinates."""
+        return self._by_term(np.add, values)
+
+    def largest(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As `sums`: the largest of values >= 0."""
+        return self._by_term(np.maximum, values)
+
+    def _by_term(self, what: np.ufunc, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        result = np.zeros((len(values), len(self.terms)))
+        some = np.diff(self.groups) > 0
+        if some.any():
+            result[:, some] = what.reduceat(values, GROUP * self.groups[:-1][some], axis=1)
+        return result
+
     def vectors(self, levels: Sequence[NDArray[np.floating]], number: int) -> NDArray[np.floating]:
         """Of L arrays [N, R, C_l] the one of a term, [N, C_l]."""
         return levels[number % self.levels][:, number // self.levels]

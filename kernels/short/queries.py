@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.short.basis import Basis, Term
+from kernels.short.basis import Basis
 from kernels.short.codes import LARGEST_CODE
 
 LARGEST_INTEGER = 127 * 256
@@ -47,32 +47,38 @@ def prepare(
 ) -> ShortQueries:
     """Q sketches along a basis. levels: L arrays [Q, R, C_l] of any floating type; weights [Q, R], [Q, R, L]."""
     queries, terms = len(region_weights), len(basis.terms)
-    integers = np.zeros((queries, basis.coordinates), np.int32)
-    scale, square, error, rest, cut, loose = (np.zeros((queries, terms)) for _ in range(6))
+    kept = np.zeros((queries, basis.coordinates))
+    norm, cut = np.zeros((queries, terms)), np.zeros((queries, terms))
     for number, term in enumerate(basis.terms):
-        found = term.coordinates(basis.vectors(levels, number))
-        products = found.kept * term.steps
-        whole, scale[:, number] = _integers(term, products)
-        first = basis.coordinates_from(number)
-        integers[:, first : first + whole.shape[1]] = whole
-        # 2^-40: the roundings of these lines and of the norms, relative.
-        missed = products - whole * scale[:, number : number + 1]
-        size = np.linalg.norm(products, axis=1)
-        rest[:, number] = np.linalg.norm(missed, axis=1) * (1 + 2.0**-40) + size * 2.0**-50
-        square[:, number] = np.square(found.kept).sum(1)
-        error[:, number] = term.kept_error * found.norm
-        cut[:, number], loose[:, number] = found.cut, term.cut_error * found.norm
+        found, first = term.coordinates(basis.vectors(levels, number)), basis.coordinates_from(number)
+        kept[:, first : first + len(term.axes)] = found.kept
+        norm[:, number], cut[:, number] = found.norm, found.cut
+    products = kept * basis.steps
+    integers, scale = _integers(basis, products)
+    # 2^-40: the roundings of these lines and of the norms, relative.
+    missed, size = (
+        np.sqrt(basis.sums(np.square(one))) for one in (products - integers * scale[:, basis.owners], products)
+    )
+    rest = missed * (1 + 2.0**-40) + size * 2.0**-50
+    square = basis.sums(np.square(kept))
+    error = np.array([term.kept_error for term in basis.terms]) * norm
+    loose = np.array([term.cut_error for term in basis.terms]) * norm
     weights = region_weights.astype(np.float64), level_weights.astype(np.float64)
     return ShortQueries(basis, integers, scale, square, error, rest, cut, loose, *weights)
 
 
-def _integers(term: Term, products: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """q of products [Q, m], and their scales [Q], which float32 holds. Sums of q_j n_j stay within 32 bits."""
-    room = (2**31 - 1) // (LARGEST_CODE * max(1, products.shape[1]))
-    largest = np.abs(products).max(1, initial=0)
-    scale = (largest / min(LARGEST_INTEGER, room)).astype(np.float32)
+def _integers(basis: Basis, products: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """q of products [Q, coordinates], and their scales [Q, terms], which float32 holds.
+
+    Sums of q_j n_j over a term stay within 32 bits.
+    """
+    sizes = np.array([len(term.axes) for term in basis.terms])
+    room = np.minimum(LARGEST_INTEGER, (2**31 - 1) // (LARGEST_CODE * np.maximum(1, sizes)))
+    largest = basis.largest(np.abs(products))
+    scale = (largest / room).astype(np.float32)
     scale = np.nextafter(scale, np.float32(np.inf)).astype(np.float64)
     usable = np.isfinite(scale) & (largest > 0)
     scale[~usable] = 0
-    ratio = np.divide(products, scale[:, None], out=np.zeros_like(products), where=usable[:, None])
+    of_each, where = scale[:, basis.owners], usable[:, basis.owners]
+    ratio = np.divide(products, of_each, out=np.zeros_like(products), where=where)
     return np.rint(ratio).astype(np.int32), scale
