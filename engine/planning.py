@@ -56,7 +56,7 @@ def planned(snapshot: GallerySnapshot, power: int, sketches: Features | None) ->
         evidence.append(Measured(kept, basis.photo_bytes, len(sample), counts[-1][1], survivors, cost))
         bases.append(basis)
     finer = _finer_basis(sample)
-    counts = _counts(finer, sample, queries, power, attrgetter("rescored"))
+    counts = _counts(finer, sample, queries, power, attrgetter("rows_read"))
     second = cheapest_second(evidence, photos, finer.photo_bytes, counts, row_bytes)
     best = choose(evidence, photos, row_bytes)
     if best is None:

@@ -1,6 +1,6 @@
 """A run of gallery rows that is searched together, with what every search of it needs and only the rows decide."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -117,13 +117,15 @@ def _heaviest(features: RegionFeatures) -> tuple[float, float]:
     return region, level
 
 
-def slack_of_differences(query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> tuple[float, float]:
+def slack_of_differences(
+    query: RegionFeatures, blocks: Sequence[GalleryBlock], region_weight_power: int
+) -> tuple[float, float]:
     """How far a float32 distance from differences may be from the canonical one: (relative, absolute).
 
-    `bounds.direct_error` of the distance, and `bounds.underflow_error` of the two sides.
+    `bounds.direct_error` of the distance, and `bounds.underflow_error` of the two sides, whichever block a row is of.
     """
     channels, regions = [level.shape[2] for level in query.levels], query.region_weights.shape[1]
-    weight = heaviest_weight([block.heaviest, heaviest(query)], region_weight_power)
+    weight = heaviest_weight([heaviest(query), *(block.heaviest for block in blocks)], region_weight_power)
     return direct_error(channels, regions), underflow_error(channels, regions, weight)
 
 

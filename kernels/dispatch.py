@@ -58,6 +58,16 @@ class Implementation(Protocol):
     ) -> Tensor:
         """The canonical distances, bit by bit, of query `owner[i]` and row `rows[i]` over all blocks: float64 [P]."""
 
+    def bounds_of_pairs(
+        self,
+        query: RegionFeatures,
+        owner: Tensor,
+        blocks: Sequence[GalleryBlock],
+        rows: Tensor,
+        region_weight_power: int,
+    ) -> Tensor | None:
+        """Float32 [P], never above what `rescore_pairs` gives; None where that takes no longer."""
+
     def region_pool(self, levels: Sequence[Tensor], maps: Tensor) -> tuple[Tensor, ...]:
         """mean over the grid of (map r * level l): L x [B, C_l, h, w] and [B, R, h, w] -> L x float32 [B, R, C_l]."""
 

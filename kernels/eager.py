@@ -12,7 +12,15 @@ from kernels.merge import over_blocks
 from kernels.reference import FeatureTensors, RegionFeatures
 from kernels.rescore import rescore_pairs
 
-__all__ = ["lower_bounds", "pair_distance", "region_pool", "rescore_pairs", "smallest_bounds", "why_not"]
+__all__ = [
+    "bounds_of_pairs",
+    "lower_bounds",
+    "pair_distance",
+    "region_pool",
+    "rescore_pairs",
+    "smallest_bounds",
+    "why_not",
+]
 
 CHUNK_ROWS = 1024
 """Gallery rows converted to float32 at a time: 42 MB at 10,368 values a row."""
@@ -43,10 +51,14 @@ def _rows_in_float32(tensor: Tensor, start: int) -> Tensor:
 def lower_bounds(query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> Tensor:
     """Float32 [Q, N], never above the canonical distance; 0 where the distance overflowed."""
     distance = pair_distance(query, block, region_weight_power)
-    relative, absolute = slack_of_differences(query, block, region_weight_power)
+    relative, absolute = slack_of_differences(query, [block], region_weight_power)
     lower = distance.double() / (1 + relative) - absolute
     # Rounded to float32 it may come out up to 2^-24 larger: 2^-23 off covers it.
     return torch.where(distance.isfinite(), lower * (1 - 2.0**-23), 0).clamp_min(0).float()
+
+
+def bounds_of_pairs(*pairs: object) -> None:
+    """None: of rows gathered in either precision."""
 
 
 def smallest_bounds(

@@ -9,6 +9,7 @@ import platform
 import torch
 
 from kernels.cpu.direct import lower_bounds, pair_distance
+from kernels.cpu.direct_pairs import bounds_of_pairs
 from kernels.cpu.nearest import smallest_bounds
 from kernels.cpu.rescore import rescore_pairs
 from kernels.cpu.short import hold_codes, screen_codes
@@ -16,6 +17,7 @@ from kernels.cpu.tile import host_features
 from kernels.reference import region_pool
 
 __all__ = [
+    "bounds_of_pairs",
     "hold_codes",
     "lower_bounds",
     "pair_distance",

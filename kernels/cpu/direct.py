@@ -54,7 +54,7 @@ def lower_bounds(query: RegionFeatures, block: GalleryBlock, region_weight_power
 
 def bounding(query: RegionFeatures, block: GalleryBlock, region_weight_power: int) -> tuple[Tensor, Work]:
     """As `lower_bounds`: the bounds, and the work that fills them."""
-    given_up = Slack.of(*slack_of_differences(query, block, region_weight_power))
+    given_up = Slack.of(*slack_of_differences(query, [block], region_weight_power))
     return _distances(query, block, region_weight_power, given_up)
 
 

@@ -7,8 +7,7 @@ four, and twice as many fit: better where few queries want the same row, and con
 hardly two do, a row is converted as it is read.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,17 +19,16 @@ from kernels.blocks import GalleryBlock
 from kernels.cpu.aligned import scratch
 from kernels.cpu.jit import kernel
 from kernels.cpu.lanes import convert, squared_distance
+from kernels.cpu.pairs import Pairs
 from kernels.cpu.rows import CACHE_LINE, Held, Rows, fetch, held, load
 from kernels.cpu.threads import Work, over_all
 from kernels.reference import LANES, RegionFeatures
 
-FEWEST_PAIRS, MOST_PAIRS = 32, 4096
-"""That a thread takes at a time: what is converted is shared within such a run, up to 4 ms of work."""
-RUNS = 4
-"""Into so many the pairs are divided, within those limits."""
 WIDE_BYTES, SINGLE_BYTES = 7 << 17, 7 << 18
 """Of copies, in float64 and in float32: 68 and 275 vectors of 1664 channels. The latter may spill to the third cache.
 """
+FEWEST_PAIRS = 64
+"""That a thread takes at a time: some 0.2 ms."""
 MEETS = 4
 """Fewer pairs of a row than these, with float64 copies, take less time if the row is converted for each, in registers.
 """
@@ -47,25 +45,17 @@ def rescore_pairs(
 
     rows are numbers over all blocks, one block after the other. Raises `IndexError` for a row that no block holds.
     """
-    owners, numbers = owner.numpy(), rows.numpy()
-    ends = np.cumsum([len(block) for block in blocks])
-    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < ends[-1]:
-        raise IndexError(f"rows {numbers.min()} to {numbers.max()}; expected 0 to {ends[-1] - 1}, the blocks' rows")
-    ours, distance = held(query), np.empty(len(numbers), np.float64)
-    copies, chunk = _copies(ours, len(numbers), int(ends[-1]))
-    # One number a pair to sort by: numpy sorts these with the vector units, pairs of keys it doesn't.
-    order = np.argsort(owners // chunk * ends[-1] + numbers)
-    owners, numbers = owners[order], numbers[order]
-    owning = np.searchsorted(ends, numbers, side="right")
-    runs = list(_runs(owners // chunk * len(blocks) + owning))
-    numbers -= (ends - [len(block) for block in blocks])[owning]
+    ours, distance = held(query), np.empty(len(rows), np.float64)
+    copies, chunk = _copies(ours, len(rows), sum(len(block) for block in blocks))
+    pairs = Pairs.of(owner, rows, blocks, chunk)
+    runs = pairs.runs(chunk, FEWEST_PAIRS)
     theirs = [held(block) for block in blocks]
     weights = [_weights(ours, block) for block in theirs]
 
     def task(first: int, last: int) -> None:
         for run in runs[first:last]:
-            block, own, within = owning[run.start], owners[run], numbers[run]
-            distance[order[run]] = _sum_terms(
+            block, own, within = pairs.blocks[run.start], pairs.owners[run], pairs.numbers[run]
+            distance[pairs.order[run]] = _sum_terms(
                 ours.rows, theirs[block].rows, weights[block], region_weight_power, own, within, chunk, copies
             )
 
@@ -80,15 +70,6 @@ def _copies(query: Held, pairs: int, rows: int) -> tuple[NDArray[np.floating], i
     if queries > wide and wide * pairs < MEETS * queries * rows and single * pairs >= SHARED * queries * rows:
         return np.empty(0, np.float32), min(queries, single)
     return np.empty(0, np.float64), min(queries, wide)
-
-
-def _runs(groups: NDArray[np.int64]) -> Iterator[slice]:
-    """Runs of equal numbers, where these lie together."""
-    most = min(MOST_PAIRS, max(FEWEST_PAIRS, -(-len(groups) // RUNS)))
-    ends = (np.nonzero(groups[1:] != groups[:-1])[0] + 1).tolist()
-    for start, stop in pairwise([0, *ends, len(groups)]):
-        for first in range(start, stop, most):
-            yield slice(first, min(first + most, stop))
 
 
 class Weights(NamedTuple):

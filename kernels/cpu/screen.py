@@ -41,7 +41,7 @@ def screening(
     bounds = np.empty((count, tiles * TILE_ROWS), np.float32)
     given_up = Slack.of(
         1.01 * FLOAT32_ROUNDOFF * (2 + weighted_sum_error(len(rows.centre))),
-        slack_of_differences(query, block, region_weight_power)[1],
+        slack_of_differences(query, [block], region_weight_power)[1],
     )
     fill = screen_amx.fill if queries.product == "amx" else screen_lanes.fill
 

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from kernels.gpu.matrix import lower_bounds, pair_distance
     from kernels.gpu.nearest import smallest_bounds
     from kernels.gpu.pool import region_pool
-    from kernels.gpu.rescore import rescore_pairs
+    from kernels.gpu.rescore import bounds_of_pairs, rescore_pairs
     from kernels.gpu.short_screen import hold_codes, screen_codes
 
 __all__ = [
+    "bounds_of_pairs",
     "hold_codes",
     "lower_bounds",
     "pair_distance",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "bounds_of_pairs": "kernels.gpu.rescore",
     "hold_codes": "kernels.gpu.short_screen",
     "lower_bounds": "kernels.gpu.matrix",
     "pair_distance": "kernels.gpu.matrix",

@@ -45,7 +45,7 @@ def bounds_launcher(query: RegionFeatures, block: GalleryBlock, region_weight_po
     smaller slack; matrix products above. Neither side is empty.
     """
     queries = len(query.region_weights)
-    _, underflow = slack_of_differences(query, block, region_weight_power)
+    _, underflow = slack_of_differences(query, [block], region_weight_power)
     tuning, gallery = tuning_for(block), side_of(block)
     if queries <= tuning.direct_queries:
         side, tile = side_of(query), tuning.direct_tile(queries)

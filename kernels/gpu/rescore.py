@@ -131,6 +131,10 @@ def rescore_kernel(
         tl.store(out + o_out, b_total, mask=(o_row >= 0) & (o_row < count))
 
 
+def bounds_of_pairs(*pairs: object) -> None:
+    """None: by arithmetic a float64 distance costs less than reading its row, not yet measured on any GPU."""
+
+
 def rescore_pairs(
     query: RegionFeatures, owner: Tensor, blocks: Sequence[GalleryBlock], rows: Tensor, region_weight_power: int = 1
 ) -> Tensor:

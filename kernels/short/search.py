@@ -3,8 +3,8 @@
 1. A screen gives every photo a lower bound of its distance, and an estimate. 2. The photos with the smallest estimates,
 of all or of a sample, are rescored by the canonical routine; the k-th smallest distance found, T, is at least the true
 k-th. 3. Photos with a lower bound of at most T, smallest estimate first, are rescored too, and T falls; nothing else
-can be among the k nearest. Where more photos are left than rescoring pays for, the exact scan answers instead: the
-answer is the same.
+can be among the k nearest. On the CPU their rows pass float32 differences first, which keep nearly all of them out.
+Where more photos are left than this pays for, the exact scan answers instead: the answer is the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kernels.blocks import GalleryBlock
 from kernels.dispatch import Implementation, pick, screening
-from kernels.reference import RegionFeatures, check_pair
+from kernels.reference import FeatureTensors, RegionFeatures, check_pair
 from kernels.short.queries import ShortQueries, prepare
 from kernels.short.screens import Codes, MatrixScreen, Possible, Screen
 from kernels.topk import Nearest, nearest
@@ -26,11 +26,11 @@ from kernels.topk import Nearest, nearest
 SEEDS = 14
 """Photos rescored for the first T, beyond k and a quarter of it: estimates are within a percent or two."""
 FIRST_ROUND = 512
-"""Survivors rescored before T is looked at again; twice as many in each round that follows."""
+"""Survivors whose rows are read before T is looked at again; twice as many in each round that follows."""
 SCAN_SHARE = 8
-"""Where more than one photo in this many survives, a scan of all rows in their order takes less time than rescoring."""
+"""Where more than one photo in this many survives, all rows are scanned in their order."""
 FEW = 1024
-"""As many survivors are always rescored."""
+"""So many survivors are always read one by one."""
 MATRIX_VALUES = 1 << 24
 """Bounds held at a time: 64 MB. More sketches than fit come in groups."""
 
@@ -68,8 +68,8 @@ class Screened:
 
     nearest: as `kernels.topk.nearest` gives it. certified: whether it is proven to be the float64 ranking.
     survivors: photos that the screen leaves possible, once those that look nearest have been rescored. rescored: photos
-    whose float64 distance was computed. rows_read: rows whose features were read, each as often as it was.
-    fell_through: whether the exact scan answered.
+    whose float64 distance was computed. rows_read: rows whose features were read, each as often as it was from memory
+    or disk. fell_through: whether the exact scan answered.
     """
 
     nearest: Nearest
@@ -94,7 +94,7 @@ def nearest_screened(
 
     Rows are numbered over all blocks of all runs. query: features of Q sketches, on the blocks' device; codes may be
     held by another. impl: as for `kernels.topk.nearest`. Answers are on the CPU.
-    most: rescore no more photos than this for a sketch, and never scan: the answer may then not be proven.
+    most: read the features of no more photos than this for a sketch, and never scan: the answer may then not be proven.
     ahead: told the numbers of rows, int64 [n], before their features are read, and None before a scan reads all: where
     they lie on a disk, it may ask for them.
     Raises `ValueError` for sides that don't match, or k or `most` below 1.
@@ -109,7 +109,7 @@ def nearest_screened(
     group = max(4, MATRIX_VALUES // max(1, 2 * total) // 4 * 4)
     found = []
     for start in range(0, len(query.region_weights), group):
-        part = _Rows(query, slice(start, start + group))
+        part = _rows(query, slice(start, start + group))
         found += _Group(chosen, part, runs, k, region_weight_power, most, ahead).answers(impl)
     return found
 
@@ -168,10 +168,11 @@ class _Group:
         rows = self._likely(seeds)
         known = rows >= 0
         distance = np.full(rows.shape, np.inf)
-        distance[known] = self._rescored(np.nonzero(known)[0], rows[known])
+        self._ahead(rows[known])
+        distance[known] = self._rescored(*self._pairs(np.nonzero(known)[0], rows[known]))
         possible = self._possible(np.array([_above(_kth(one, self._k)) for one in distance], np.float32))
         return [
-            self._answer(number, _Rescored(rows[number, own], distance[number, own]), possible[number], impl)
+            self._answer(number, _Read(rows[number, own], distance[number, own]), possible[number], impl)
             for number, own in enumerate(known)
         ]
 
@@ -187,7 +188,7 @@ class _Group:
         parts = [[one.behind(first) for one in screen.possible(limits)] for first, screen in self._screens]
         return [Possible.joined(own) for own in zip(*parts, strict=True)]
 
-    def _answer(self, number: int, done: "_Rescored", possible: Possible, impl: str) -> Screened:
+    def _answer(self, number: int, done: "_Read", possible: Possible, impl: str) -> Screened:
         """One sketch's answer from the rows rescored so far, and those that may be nearer than their k-th."""
         limit = _kth(done.distance, self._k)
         left = possible.of(~np.isin(possible.rows, done.rows))
@@ -206,7 +207,7 @@ class _Group:
         survivors = int((possible.lower <= _above(limit)).sum()) if possible.complete else possible.count
         if self._most is None and (not possible.complete or len(left) > max(FEW, self._live // SCAN_SHARE)):
             self._ahead(None)
-            one = _Rows(self._query, slice(number, number + 1))
+            one = _rows(self._query, slice(number, number + 1))
             answer = nearest(one, self._blocks, self._k, region_weight_power=self._power, impl=impl)[0]
             scanned = Nearest(answer.rows.cpu(), answer.distance.cpu())
             read = len(done.rows) + sum(map(len, self._blocks))
@@ -222,23 +223,35 @@ class _Group:
         order = np.lexsort((done.rows, done.distance))
         kept = order[: int((done.distance <= limit).sum())]
         answer = Nearest(torch.from_numpy(done.rows[kept]), torch.from_numpy(done.distance[kept]))
-        return Screened(answer, certified, survivors, len(done.rows), len(done.rows), False)
+        rescored = int(np.isfinite(done.distance).sum())
+        return Screened(answer, certified, survivors, rescored, len(done.rows), False)
 
-    def _further(self, number: int, done: "_Rescored", now: Possible) -> "_Rescored":
-        more = self._rescored(np.full(len(now), number), now.rows)
-        return _Rescored(np.concatenate((done.rows, now.rows)), np.concatenate((done.distance, more)))
+    def _further(self, number: int, done: "_Read", now: Possible) -> "_Read":
+        """Read more rows, and rescore those that a bound by their features leaves within the k-th distance so far."""
+        self._ahead(now.rows)
+        distance, pairs = np.full(len(now), np.inf), self._pairs(np.full(len(now), number), now.rows)
+        bounds = self._chosen.bounds_of_pairs(self._query, pairs[0], self._blocks, pairs[1], self._power)
+        if bounds is None:
+            distance = self._rescored(*pairs)
+        elif (near := bounds <= float(_above(_kth(done.distance, self._k)))).any():
+            distance[near.numpy()] = self._rescored(*(one[near] for one in pairs))
+        return _Read(np.concatenate((done.rows, now.rows)), np.concatenate((done.distance, distance)))
 
-    def _rescored(self, owner: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        self._ahead(rows)
-        device = self._query.region_weights.device
-        pairs = torch.from_numpy(owner).to(device), torch.from_numpy(rows).to(device)
-        found = self._chosen.rescore_pairs(self._query, pairs[0], self._blocks, pairs[1], self._power)
+    def _rescored(self, owner: Tensor, rows: Tensor) -> NDArray[np.float64]:
+        found = self._chosen.rescore_pairs(self._query, owner, self._blocks, rows, self._power)
         result: NDArray[np.float64] = found.cpu().numpy()
         return result
 
+    def _pairs(self, owner: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        device = self._query.region_weights.device
+        return torch.from_numpy(owner).to(device), torch.from_numpy(rows).to(device)
 
-class _Rescored(NamedTuple):
-    """Rows of one sketch and their canonical distances: int64 and float64 [n]."""
+
+class _Read(NamedTuple):
+    """Rows of one sketch that were read, int64 [n], and their canonical distances, float64 [n].
+
+    Infinity for a row that is farther than the k-th: its distance wasn't computed.
+    """
 
     rows: NDArray[np.int64]
     distance: NDArray[np.float64]
@@ -255,10 +268,6 @@ def _above(limit: float) -> np.float32:
     return np.float32(above)
 
 
-class _Rows:
-    """Some of the sketches."""
-
-    def __init__(self, query: RegionFeatures, part: slice) -> None:
-        self.levels: tuple[Tensor, ...] = tuple(level[part] for level in query.levels)
-        self.region_weights = query.region_weights[part]
-        self.level_weights = query.level_weights[part]
+def _rows(query: RegionFeatures, part: slice) -> GalleryBlock:
+    """Some of the sketches, and what is derived of them."""
+    return GalleryBlock.of(FeatureTensors.of(query, lambda values: values[part]))

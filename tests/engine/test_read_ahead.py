@@ -1,4 +1,4 @@
-"""Rows are asked for where they lie in a segment's file, and before they are rescored."""
+"""Rows are asked for where they lie in a segment's file, and before they are read."""
 
 import mmap
 import sys
@@ -13,9 +13,10 @@ from engine.gallery import Gallery
 from engine.optimize import optimize
 from engine.read_ahead import QUIET, ReadAhead
 from engine.segments import map_of
-from tests.engine.coded_gallery import SEGMENT, everything, gallery_of, photos_drawn, searcher, sketches_drawn
+from tests.engine.coded_gallery import SEGMENT, SHAPES, everything, gallery_of, photos_drawn, searcher, sketches_drawn
 
 PHOTOS = 1400
+ROW_BYTES = 2 * SHAPES.regions * sum(SHAPES.level_dims)
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="this system takes no advice on maps")
 
 
@@ -69,11 +70,15 @@ def test_the_pages_of_a_row_are_asked_for_and_no_others(gallery: Gallery, monkey
     assert expected[2:] == [mmap.MADV_NORMAL] * 2
 
 
-def test_every_row_that_is_rescored_was_asked_for(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_row_that_is_read_was_asked_for(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[NDArray[np.int64]] = []
     monkeypatch.setattr(read_ahead._File, "ask", lambda _, rows: asked.append(rows))
-    found = everything(gallery, searcher("codes"), sketches_drawn(4))
-    assert sum(map(len, asked)) == sum(one.report.rescored for one in found) > 0
+    search = searcher("codes")
+    reports = [one.report for one in everything(gallery, search, sketches_drawn(4))]
+    codes = search._codes(gallery, gallery.snapshot())
+    assert codes is not None
+    read = sum(one.bytes_read - codes.held.nbytes for one in reports)
+    assert sum(map(len, asked)) * ROW_BYTES == read > sum(one.rescored for one in reports) * ROW_BYTES
 
 
 def test_a_scan_reads_in_order(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:

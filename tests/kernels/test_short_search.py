@@ -167,9 +167,9 @@ def test_few_photos_survive_and_the_counts_say_so() -> None:
     for number, one in enumerate(found):
         assert not one.fell_through
         assert (distance[number] <= one.nearest.distance[-1]).sum() <= one.survivors < 1500
-        assert one.survivors <= one.rescored + 1500
-        assert one.rows_read == one.rescored
-    assert np.mean([one.rescored for one in found]) < 600
+        assert one.rescored <= one.rows_read <= one.survivors + TOP_K + search.SEEDS
+    assert np.mean([one.rows_read for one in found]) < 600
+    assert np.mean([one.rescored for one in found]) < 60
 
 
 def test_bounded_work_says_whether_it_is_proven() -> None:
@@ -178,7 +178,7 @@ def test_bounded_work_says_whether_it_is_proven() -> None:
     counts = {}
     for most in (TOP_K, 40, 3000):
         found = nearest_screened(query, [run], TOP_K, most=most)
-        assert all(one.rescored <= most for one in found)
+        assert all(one.rescored <= one.rows_read <= most for one in found)
         for number, one in enumerate(found):
             if one.certified:
                 assert torch.equal(one.nearest.rows, truth[number])
