@@ -84,7 +84,7 @@ class CertifiedSearch:
     ) -> list[Answer]:
         """The `top_k` nearest of the selected photos, by (distance, id), for each of Q sketches.
 
-        max_candidates: compute no more float64 distances than this for a sketch; the report says whether the answer was
+        max_candidates: read the features of no more photos than this for a sketch; the report says whether the answer was
         proven all the same. Without codes there is nothing to bound: the scan answers.
         """
         power, coded = gallery.meta.region_weight_power, self._codes(gallery, selection.snapshot)
@@ -210,7 +210,7 @@ def _report(
     if rows_left:
         notes.append(f"{rows_left} rows have no codes yet: their features were read (`python -m engine optimize`)")
     if one.fell_through:
-        notes.append("too many photos were left to rescore one by one: all features were scanned")
+        notes.append("too many photos were left to read one by one: all features were scanned")
     return SearchReport(
         "features" if one.fell_through else "codes",
         one.certified,

@@ -21,7 +21,7 @@ _NO_MAPS = (1, 1)
 
 
 DEFAULT_CANDIDATES = 1000
-"""Photos that a search which need not be exact rescores."""
+"""Photos whose features a search reads that need not be exact."""
 
 
 def check_top_k(top_k: int) -> None:
@@ -32,7 +32,7 @@ def check_top_k(top_k: int) -> None:
 
 
 def candidates_allowed(exact: bool, max_candidates: int | None) -> int | None:
-    """How many photos a search may rescore; None for all that the proof needs. Raises `QueryError`."""
+    """How many photos' features a search may read; None for all that the proof needs. Raises `QueryError`."""
     if exact and max_candidates is not None:
         raise QueryError("max_candidates bounds a search that need not be exact: give exact=False too, or leave it out")
     if exact:

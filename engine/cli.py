@@ -110,7 +110,7 @@ def search(
     max_candidates: Annotated[
         int | None,
         typer.Option(
-            help="Compute no more float64 distances than this; the answer may then not be proven, and says so."
+            help="Read the features of no more photos than this; the answer may then not be proven, and says so."
         ),
     ] = None,
     model: ModelOption = None,

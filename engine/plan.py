@@ -18,11 +18,11 @@ from engine.schema import CATALOGUE, next_generation
 
 PLAN, SKETCHES, DRIFT = "short_codes", "short_codes_sketches", "short_codes_drift"
 """In `meta`."""
-RANDOM_COST = 4.0
+RANDOM_COST = 3.0
 """A byte of a survivor's features against one of the codes: measured, 100,000 photos on two cores. Rows are read one by
-one, and their distance is float64."""
+one."""
 FIXED_COST = 12e6
-"""Bytes of features that a scan reads while a sketch is prepared for codes: 1 to 1.5 ms, however many photos."""
+"""Bytes of features that a scan reads while a sketch is prepared for codes: about 1 ms, however many photos."""
 SCAN_COST = 1 / 3
 """A byte of features in a scan, once that has 8-bit codes of its own: after some sketches, where memory allows."""
 MUST_SAVE = 0.8
@@ -51,8 +51,8 @@ class Second:
     """A second screen of what the first one leaves, by more bytes, tried on the same sample.
 
     kept: the first screen's coordinates with which both cost least. photo_bytes: of the second. survivors, expected:
-    what both would leave to rescore, photos that give the first threshold among them. cost: of both, as in `Measured`.
-    Searches have no second screen: this says what it would save.
+    rows that both would leave to read, photos that give the first threshold among them. cost: of both, as in `Measured`.
+    Searches have no second screen of codes: this says what it would save.
     """
 
     kept: tuple[int, ...]
@@ -93,7 +93,7 @@ class Plan:
         share = best.expected / max(1, self.photos)
         return (
             f"{best.photo_bytes} bytes a photo ({sum(best.kept)} coordinates); of {self.photos} photos some "
-            f"{best.expected:.0f} ({share:.1%}) are to be rescored, measured by "
+            f"{best.expected:.0f} ({share:.1%}) are to be read, measured by "
             f"{'sketches' if self.sketches else 'photos, for want of sketches'}"
         )
 
@@ -132,7 +132,7 @@ def cheapest_second(
 ) -> Second:
     """The first screen of those tried with which a second one costs least.
 
-    photo_bytes: of the second. counts: what it leaves to rescore of samples of two sizes (`expected_survivors`).
+    photo_bytes: of the second. counts: the rows it leaves to read of samples of two sizes (`expected_survivors`).
     """
     expected = expected_survivors(counts, photos)
 

@@ -216,8 +216,9 @@ class Retriever(Keeper):
         one of its items. `engine.filters` says more.
         subset: ids of photos; those that the gallery doesn't hold match nothing.
         Both are applied before anything is scored, to the metadata of the same commit that is searched.
-        exact: False bounds the work: at most `max_candidates` photos (default 1,000) that short codes find likely get
-        their float64 distance; `result.certified` says whether that proved the answer, `result.report` what was read.
+        exact: False bounds the work: the features of at most `max_candidates` photos (default 1,000) are read, those
+        that short codes find likely; `result.certified` says whether that proved the answer, `result.report` what was
+        read.
         Raises `ImageError` for a sketch that can't be decoded, `QueryError` for a `top_k` below 1, `FilterError` for
         `where` or `subset` of another form, `FeatureValueError` for a model whose features aren't finite, and
         `ModelMismatchError` for a gallery of features computed elsewhere.

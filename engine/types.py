@@ -47,10 +47,10 @@ class SearchReport:
 
     read: "codes" (short codes, then the features of those left) or "features" (of all photos). certified: proven. True
     for every exact search. photos: that could have been found. survivors: of these, as many as the screen left
-    possible. rescored: photos whose float64 distance was computed one by one, or all of them where all features were
-    read. bytes_read: codes and features, these as often as they were read. gap: how much farther the photo after the
-    last one is; None where there is none, and where the answer isn't proven. note: why features were read, where codes
-    could have been.
+    possible. rescored: photos whose float64 distance was computed, or all of them where all features were read.
+    bytes_read: codes and features, these as often as they were read. gap: how much farther the photo after the last one
+    is; None where there is none, and where the answer isn't proven. note: why features were read, where codes could
+    have been.
     """
 
     read: str = "features"

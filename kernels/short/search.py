@@ -26,7 +26,9 @@ from kernels.topk import Nearest, nearest
 SEEDS = 14
 """Photos rescored for the first T, beyond k and a quarter of it: estimates are within a percent or two."""
 FIRST_ROUND = 512
-"""Survivors whose rows are read before T is looked at again; twice as many in each round that follows."""
+"""Of the survivors that look nearer than T, so many rows are read before T is looked at again."""
+LATER_ROUND = 2048
+"""And of the others; twice as many in each round that follows."""
 SCAN_SHARE = 8
 """Where more than one photo in this many survives, all rows are scanned in their order."""
 FEW = 1024
@@ -212,7 +214,7 @@ class _Group:
             scanned = Nearest(answer.rows.cpu(), answer.distance.cpu())
             read = len(done.rows) + sum(map(len, self._blocks))
             return Screened(scanned, True, survivors, self._live, read, True)
-        left, size = left.of(slice(room)), FIRST_ROUND  # no more than `most`: so the ones that look nearest
+        left, size = left.of(slice(room)), LATER_ROUND  # no more than `most`: so the ones that look nearest
         while len(left):
             done, left = self._further(number, done, left.of(slice(size))), left.of(slice(size, None))
             limit = _kth(done.distance, self._k)
