@@ -84,8 +84,8 @@ class CertifiedSearch:
     ) -> list[Answer]:
         """The `top_k` nearest of the selected photos, by (distance, id), for each of Q sketches.
 
-        max_candidates: read the features of no more photos than this for a sketch; the report says whether the answer was
-        proven all the same. Without codes there is nothing to bound: the scan answers.
+        max_candidates: read the features of no more photos than this for a sketch; the report says whether the answer
+        was proven all the same. Without codes there is nothing to bound: the scan answers.
         """
         power, coded = gallery.meta.region_weight_power, self._codes(gallery, selection.snapshot)
         if coded is None:

@@ -51,7 +51,7 @@ class Second:
     """A second screen of what the first one leaves, by more bytes, tried on the same sample.
 
     kept: the first screen's coordinates with which both cost least. photo_bytes: of the second. survivors, expected:
-    rows that both would leave to read, photos that give the first threshold among them. cost: of both, as in `Measured`.
+    rows that both would leave to read, those that give the first threshold among them. cost: of both, as in `Measured`.
     Searches have no second screen of codes: this says what it would save.
     """
 
