@@ -4,19 +4,22 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numba import typeof
 
-from kernels.cpu import screen_amx, screen_lanes
+from kernels.cpu import screen_amx, screen_lanes, short
 from kernels.cpu.amx import ROW_BYTES
 from kernels.cpu.amx import TILE_QUERIES as AMX_QUERIES
 from kernels.cpu.direct import Slack
 from kernels.cpu.packed import Packed
 from kernels.cpu.packed_queries import PackedQueries
 from kernels.cpu.tile import TILE_QUERIES, TILE_ROWS
+from kernels.short.codes import TILE_PHOTOS
+from kernels.short.operands import Operands
 
 LANES = "+avx2,+fma,+f16c"
 VNNI = f"{LANES},+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni"
@@ -28,8 +31,8 @@ PROCESSORS = {
 """By product a processor, its features, both by LLVM's names, and the instruction."""
 
 
-def assembly(product: str) -> str:
-    """Of the screen's loops around the product."""
+def packed(product: str) -> str:
+    """Of the screen of 8-bit codes: its loops around the product."""
     tile, width = (AMX_QUERIES, ROW_BYTES) if product == "amx" else (TILE_QUERIES, 4)
     codes = np.zeros((1, 2, tile, width), np.int16 if product == "avx2" else np.int8)
     ends = np.zeros(2, np.int64)
@@ -42,14 +45,41 @@ def assembly(product: str) -> str:
     return "\n".join(fill.inspect_asm().values())
 
 
+def short_codes(product: str) -> str:
+    """Of the screen of short codes."""
+    limbs = short._Limbs(
+        np.zeros((1, 1, TILE_QUERIES, 4), np.int16 if product == "avx2" else np.int8),
+        np.zeros((1, 1, TILE_QUERIES), np.int32),
+    )
+    ours = Operands(np.zeros((1, 1, 8), np.float32), np.zeros((1, 1), np.float32), np.ones(1, np.bool_), 1.0, 0.0)
+    rows = short._Rows(
+        np.zeros((1, 1, TILE_PHOTOS, 4), np.uint8),
+        np.zeros((1, 1, 3, TILE_PHOTOS), np.uint16),
+        np.zeros((1, 2, TILE_PHOTOS), np.uint16),
+        *(np.zeros(count, np.int64) for count in (1, 2)),
+        1,
+    )
+    result = short.Screened(*(np.zeros((1, TILE_PHOTOS), np.float32) for _ in range(2)))
+    run = short._screen_by_product
+    run.compile(tuple(typeof(one) for one in (limbs, ours, rows, 1, 0, 1, result)))
+    return "\n".join(run.inspect_asm().values())
+
+
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="LLVM here compiles for no x86")
-@pytest.mark.parametrize("product", PROCESSORS)
-def test_the_screen_compiles_to_the_products_instruction(product: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("screen", "product"),
+    [(packed, "amx"), (packed, "vnni"), (packed, "avx2"), (short_codes, "vnni"), (short_codes, "avx2")],
+    ids=lambda one: one if isinstance(one, str) else one.__name__,
+)
+def test_the_screen_compiles_to_the_products_instruction(
+    screen: Callable[[str], str], product: str, tmp_path: Path
+) -> None:
+    """And to roots of whole registers: LLVM once took them one by one, for half of the screen's time."""
     # In a process of its own: which processor numba compiles for is decided when it is imported.
     name, features, instruction = PROCESSORS[product]
     processor = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
     ran = subprocess.run(
-        [sys.executable, "-c", f"from {__name__} import assembly; print(assembly({product!r}))"],
+        [sys.executable, "-c", f"from {__name__} import {screen.__name__} as screen; print(screen({product!r}))"],
         env=os.environ | processor,
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -57,3 +87,5 @@ def test_the_screen_compiles_to_the_products_instruction(product: str, tmp_path:
     )
     assert ran.returncode == 0, ran.stderr
     assert instruction in ran.stdout
+    assert "sqrtps" in ran.stdout
+    assert "sqrtss" not in ran.stdout
