@@ -21,8 +21,8 @@ PLAN, SKETCHES, DRIFT = "short_codes", "short_codes_sketches", "short_codes_drif
 RANDOM_COST = 3.0
 """A byte of a survivor's features against one of the codes: measured, 100,000 photos on two cores. Rows are read one by
 one."""
-FIXED_COST = 12e6
-"""Bytes of features that a scan reads while a sketch is prepared for codes: about 1 ms, however many photos."""
+FIXED_COST = 40e6
+"""Bytes of features that a scan reads in what a search by codes takes however few photos there are: 2.5 to 4 ms."""
 SCAN_COST = 1 / 3
 """A byte of features in a scan, once that has 8-bit codes of its own: after some sketches, where memory allows."""
 MUST_SAVE = 0.8

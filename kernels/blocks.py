@@ -13,6 +13,8 @@ from kernels.reference import RegionFeatures, check_features
 
 T = TypeVar("T")
 
+HEAVIEST = "block.heaviest"
+"""Where a block's cache keeps it."""
 CHUNK_VALUES = 1 << 22
 """Values converted to float64 at a time: 32 MB."""
 
@@ -90,8 +92,12 @@ class GalleryBlock:
 
     @property
     def heaviest(self) -> tuple[float, float]:
-        """The largest region weight and the largest level weight; (0, 0) where there are no rows."""
-        return self.derived("block.heaviest", lambda: _heaviest(self))
+        """At least the largest region weight and the largest level weight; (0, 0) where there are no rows."""
+        return self.derived(HEAVIEST, lambda: _heaviest(self))
+
+    def weigh(self, region: float, level: float) -> None:
+        """Say of what `heaviest` is at most, so that it needn't be found among the weights, which may be on a disk."""
+        self.cache.setdefault(HEAVIEST, (region, level))
 
     def derived(self, key: str, compute: Callable[[], T]) -> T:
         """What `compute` makes of the rows alone, computed once and kept in `cache` under `key`."""

@@ -66,7 +66,7 @@ class Implementation(Protocol):
         rows: Tensor,
         region_weight_power: int,
     ) -> Tensor | None:
-        """Float32 [P], never above what `rescore_pairs` gives; None where that takes no longer."""
+        """Float32 [P], never above what `rescore_pairs` gives; None where rescoring takes no longer than bounds."""
 
     def region_pool(self, levels: Sequence[Tensor], maps: Tensor) -> tuple[Tensor, ...]:
         """mean over the grid of (map r * level l): L x [B, C_l, h, w] and [B, R, h, w] -> L x float32 [B, R, C_l]."""

@@ -1,4 +1,4 @@
-"""Lower bounds of chosen pairs from differences in float32: half the time of a float64 distance, or less.
+"""Lower bounds of chosen pairs from differences in float32: a quarter of a float64 distance's arithmetic.
 
 A row that a screen left possible is read here first, where it lies; few are left for the float64 routine, and these
 find it in the cache.
@@ -16,7 +16,7 @@ from kernels.cpu.direct import AHEAD, Slack, lowered, term
 from kernels.cpu.jit import any_order
 from kernels.cpu.pairs import Pairs
 from kernels.cpu.rows import CACHE_LINE, Rows, fetch, held, held_in_float32
-from kernels.cpu.threads import Work, over_all
+from kernels.cpu.threads import over_all
 from kernels.reference import RegionFeatures
 
 FEWEST_PAIRS = 256
@@ -31,17 +31,16 @@ def bounds_of_pairs(
     owner, rows: int64 [P]; rows are numbers over all blocks. Raises `IndexError` for a row that no block holds.
     """
     pairs, bounds = Pairs.of(owner, rows, blocks, 1), np.empty(len(rows), np.float32)
-    ours, theirs, runs = held_in_float32(query), [held(block) for block in blocks], pairs.runs(1, FEWEST_PAIRS)
+    ours, theirs = held_in_float32(query), [held(block) for block in blocks]
     given_up = Slack.of(*slack_of_differences(query, blocks, region_weight_power))
 
-    def task(first: int, last: int) -> None:
-        for run in runs[first:last]:
-            gallery = theirs[pairs.blocks[run.start]].rows
-            bounds[pairs.order[run]] = _lower_bounds(
-                ours.rows, gallery, region_weight_power, pairs.owners[run], pairs.numbers[run], given_up
-            )
+    def compute(run: slice) -> None:
+        gallery = theirs[pairs.blocks[run.start]].rows
+        bounds[pairs.order[run]] = _lower_bounds(
+            ours.rows, gallery, region_weight_power, pairs.owners[run], pairs.numbers[run], given_up
+        )
 
-    over_all([Work(len(runs), 1, task)])
+    over_all([pairs.work(1, FEWEST_PAIRS, compute)])
     return torch.from_numpy(bounds)
 
 

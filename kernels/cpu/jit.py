@@ -1,5 +1,6 @@
 """How the kernels of this package are compiled: by numba, at their first call, kept on disk for the next process."""
 
+import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -33,10 +34,12 @@ def _compiled(function: Function, **options: Any) -> Function:
     try:
         dispatcher = compiled(keep=True)
         # Numba notices a change of the function's own file; parts of it, inlined, and constants of the bounds, which
-        # a compiled function holds as they were, live in other files. By its version and not its stamp: numba reads no
-        # further then, and what it would read may name types that are gone.
-        file = dispatcher._cache._cache_file
-        file._version = f"{file._version} {_sources()}"
+        # a compiled function holds as they were, live in other files. So what they were is in the names of numba's
+        # files: of others it reads nothing, neither old code nor types that are gone.
+        cache = dispatcher._cache
+        file = cache._cache_file
+        base = f"{file._index_name.removesuffix('.nbi')}.{_sources()}"
+        cache._cache_file = type(file)(file._cache_path, base, file._source_stamp)
         return dispatcher  # type: ignore[no-any-return]
     except (RuntimeError, AttributeError):
         # No folder can be written, neither beside the module nor the user's cache, or another numba keeps its cache
@@ -45,8 +48,9 @@ def _compiled(function: Function, **options: Any) -> Function:
 
 
 @cache
-def _sources() -> tuple[tuple[str, int, int], ...]:
+def _sources() -> str:
     """What changes whenever a file does that a kernel of this package may be made of."""
     root = Path(__file__).parents[1]
     files = sorted([*root.glob("*.py"), *root.glob("short/*.py"), *root.glob("cpu/*.py")])
-    return tuple((str(file.relative_to(root)), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    found = [(str(file.relative_to(root)), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    return hashlib.sha256(str(found).encode()).hexdigest()[:12]

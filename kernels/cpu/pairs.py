@@ -1,6 +1,6 @@
 """Chosen pairs in an order that reads memory well, chunk by chunk of queries and then row by row; runs of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.blocks import GalleryBlock
+from kernels.cpu.threads import Work
 
 MOST_PAIRS = 4096
 """That a thread takes at a time: what is converted is shared within such a run, up to 4 ms of work."""
@@ -44,17 +45,23 @@ class Pairs(NamedTuple):
         owning = np.searchsorted(ends, numbers, side="right")
         return cls(order, owners, numbers - (ends - [len(block) for block in blocks])[owning], owning)
 
-    def runs(self, chunk: int, fewest: int) -> list[slice]:
-        """What threads take at a time, of one block and one chunk of queries each.
+    def work(self, chunk: int, fewest: int, compute: Callable[[slice], None]) -> Work:
+        """`compute` of runs of pairs, each of one block and one chunk of queries.
 
-        fewest: pairs that aren't divided further: another thread would come too late to help.
+        fewest: pairs that a thread takes at a time: for less, another would come too late to help.
         """
-        return list(_runs(self.owners // chunk * (1 + self.blocks.max(initial=0)) + self.blocks, fewest))
+        most = min(MOST_PAIRS, max(fewest, -(-len(self.order) // RUNS)))
+        runs = list(_runs(self.owners // chunk * (1 + self.blocks.max(initial=0)) + self.blocks, most))
+
+        def task(first: int, last: int) -> None:
+            for run in runs[first:last]:
+                compute(run)
+
+        return Work(len(runs), max(1, len(runs) * fewest // max(1, len(self.order))), task)
 
 
-def _runs(groups: NDArray[np.int64], fewest: int) -> Iterator[slice]:
+def _runs(groups: NDArray[np.int64], most: int) -> Iterator[slice]:
     """Runs of equal numbers, where these lie together."""
-    most = min(MOST_PAIRS, max(fewest, -(-len(groups) // RUNS)))
     ends = (np.nonzero(groups[1:] != groups[:-1])[0] + 1).tolist()
     for start, stop in pairwise([0, *ends, len(groups)]):
         for first in range(start, stop, most):

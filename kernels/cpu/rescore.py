@@ -21,7 +21,7 @@ from kernels.cpu.jit import kernel
 from kernels.cpu.lanes import convert, squared_distance
 from kernels.cpu.pairs import Pairs
 from kernels.cpu.rows import CACHE_LINE, Held, Rows, fetch, held, load
-from kernels.cpu.threads import Work, over_all
+from kernels.cpu.threads import over_all
 from kernels.reference import LANES, RegionFeatures
 
 WIDE_BYTES, SINGLE_BYTES = 7 << 17, 7 << 18
@@ -48,18 +48,16 @@ def rescore_pairs(
     ours, distance = held(query), np.empty(len(rows), np.float64)
     copies, chunk = _copies(ours, len(rows), sum(len(block) for block in blocks))
     pairs = Pairs.of(owner, rows, blocks, chunk)
-    runs = pairs.runs(chunk, FEWEST_PAIRS)
     theirs = [held(block) for block in blocks]
     weights = [_weights(ours, block) for block in theirs]
 
-    def task(first: int, last: int) -> None:
-        for run in runs[first:last]:
-            block, own, within = pairs.blocks[run.start], pairs.owners[run], pairs.numbers[run]
-            distance[pairs.order[run]] = _sum_terms(
-                ours.rows, theirs[block].rows, weights[block], region_weight_power, own, within, chunk, copies
-            )
+    def compute(run: slice) -> None:
+        block, own, within = pairs.blocks[run.start], pairs.owners[run], pairs.numbers[run]
+        distance[pairs.order[run]] = _sum_terms(
+            ours.rows, theirs[block].rows, weights[block], region_weight_power, own, within, chunk, copies
+        )
 
-    over_all([Work(len(runs), 1, task)])
+    over_all([pairs.work(chunk, FEWEST_PAIRS, compute)])
     return torch.from_numpy(distance)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.short.basis import Basis
+from kernels.short.codes import Scales
 
 
 class Codes(Protocol):
@@ -16,6 +17,10 @@ class Codes(Protocol):
     @property
     def basis(self) -> Basis:
         """What they were made with."""
+
+    @property
+    def scales(self) -> Scales:
+        """What all photos share."""
 
     @property
     def held_by(self) -> str:

@@ -28,7 +28,7 @@ SEEDS = 14
 FIRST_ROUND = 512
 """Of the survivors that look nearer than T, so many rows are read before T is looked at again."""
 LATER_ROUND = 2048
-"""And of the others; twice as many in each round that follows."""
+"""And of the others, round by round."""
 SCAN_SHARE = 8
 """Where more than one photo in this many survives, all rows are scanned in their order."""
 FEW = 1024
@@ -47,6 +47,9 @@ class CodedRun:
     def __post_init__(self) -> None:
         if self.codes is not None and len(self.codes) != len(self):
             raise ValueError(f"codes of {len(self.codes)} photos for {len(self)} rows; encode the rows anew")
+        if self.codes is not None:
+            for block in self.blocks:  # or the slack of float32 differences would need the weights of all photos
+                block.weigh(*map(float, self.codes.scales.heaviest))
 
     def __len__(self) -> int:
         return sum(map(len, self.blocks))
@@ -214,12 +217,12 @@ class _Group:
             scanned = Nearest(answer.rows.cpu(), answer.distance.cpu())
             read = len(done.rows) + sum(map(len, self._blocks))
             return Screened(scanned, True, survivors, self._live, read, True)
-        left, size = left.of(slice(room)), LATER_ROUND  # no more than `most`: so the ones that look nearest
+        left = left.of(slice(room))  # no more than `most`: so the ones that look nearest
         while len(left):
-            done, left = self._further(number, done, left.of(slice(size))), left.of(slice(size, None))
+            now, left = left.of(slice(LATER_ROUND)), left.of(slice(LATER_ROUND, None))
+            done = self._further(number, done, now)
             limit = _kth(done.distance, self._k)
             left = left.of(left.lower <= _above(limit))
-            size *= 2
         within = possible.rows[possible.lower <= _above(limit)]
         certified = possible.complete and bool(np.isin(within, done.rows).all())
         order = np.lexsort((done.rows, done.distance))

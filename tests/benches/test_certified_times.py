@@ -18,7 +18,7 @@ def test_rows_are_measured_kept_and_drawn(tmp_path: Path) -> None:
     assert [(row["photos"], row["values"], row["coordinates"]) for row in rows] == [(300, 192, 48), (300, 192, 96)]
     assert all(row["same"] and row["survivors"] >= 10 for row in rows)
     assert rows[0]["code_bytes"] < rows[1]["code_bytes"]
-    assert all(row[name] > 0 for row in rows for name in ("ms", "scan_ms", "later_scan_ms"))
+    assert all(row[name] > 0 for row in rows for name in ("ms", "scan_ms", "later_scan_ms", "tuned_ms"))
     file, key = tmp_path / "times.json", ("photos", "coordinates")
     keep(file, rows, key)
     kept = keep(file, [rows[0] | {"ms": 5.0}, rows[0] | {"coordinates": 24}], key)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benches.cases import Case, Rows, draw, draw_large
+from kernels import blocks
 from kernels.blocks import GalleryBlock
 from kernels.cpu import short
 from kernels.cpu.rescore import rescore_pairs
@@ -170,6 +171,15 @@ def test_few_photos_survive_and_the_counts_say_so() -> None:
         assert one.rescored <= one.rows_read <= one.survivors + TOP_K + search.SEEDS
     assert np.mean([one.rows_read for one in found]) < 600
     assert np.mean([one.rescored for one in found]) < 60
+
+
+def test_the_weights_of_all_photos_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may lie on a disk, and the codes know the largest of them."""
+    query, gallery, run, _ = large()
+    asked, heaviest = list[int](), blocks._heaviest
+    monkeypatch.setattr(blocks, "_heaviest", lambda of: asked.append(len(of.region_weights)) or heaviest(of))
+    check(query, gallery, nearest_screened(query, [run], TOP_K), TOP_K)
+    assert asked == [len(query.region_weights)]
 
 
 def test_bounded_work_says_whether_it_is_proven() -> None:
