@@ -1,8 +1,8 @@
 """`python -m benches.certified_times`: what a sketch takes by codes of several lengths, beside a scan of all features.
 
 One drawn gallery (`benches.drawn_like`) in memory, sketches one by one. A scan is timed twice: of the float16 rows, as
-the first sketches find them, and once they have 8-bit codes of their own. Writes certified-times.json and the plot
-certified-times.png; later runs add to the file.
+the first sketches find them, and once they have 8-bit codes of their own. Tuned PyTorch is beside them, in float32.
+Writes certified-times.json and the plot certified-times.png; later runs add to the file.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from benches.drawn_like import Statistics
 from benches.kept_rows import keep, measured_on
 from benches.providers.codes import Codes
 from benches.providers.ours import Kernels, Packed
+from benches.providers.tuned_torch import TunedTorch
 from mlrm.checkpoint import load_shipped
 from mlrm.cli import errors_shown, run, say
 from mlrm.figures.style import save
@@ -43,9 +44,13 @@ def timed(search: Callable[[Rows], object], sketches: Rows, count: int) -> float
 
 
 def measure(gallery: Rows, sketches: Rows, coordinates: tuple[int, ...]) -> list[dict[str, Any]]:
-    """A row for each number of coordinates, with the same two scans in each."""
-    scan, scan_of_codes = Kernels(gallery, "cpu"), Packed(gallery)
-    first, later = (timed(partial(way.search, top_k=TOP_K), sketches, SCANS) for way in (scan, scan_of_codes))
+    """A row for each number of coordinates, with the same scans in each."""
+    scan = Kernels(gallery, "cpu")
+    first = timed(partial(scan.search, top_k=TOP_K), sketches, SCANS)
+    later, tuned = (
+        timed(partial(way(gallery).search, top_k=TOP_K), sketches, SCANS)  # one after the other in memory
+        for way in (Packed, partial(TunedTorch, dtype=torch.float32))
+    )
     rows = []
     for count in coordinates:
         codes = Codes(gallery, count)
@@ -66,6 +71,7 @@ def measure(gallery: Rows, sketches: Rows, coordinates: tuple[int, ...]) -> list
                 "ms": ms,
                 "scan_ms": first,
                 "later_scan_ms": later,
+                "tuned_ms": tuned,
                 "same": same,
             }
         )
