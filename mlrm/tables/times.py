@@ -20,6 +20,7 @@ def certified_times_table(root: Path) -> str:
         [
             *_gallery_and_codes(row),
             f"{100 * row['survivors'] / row['photos']:.1f} %",
+            f"{row['scanned']}",
             f"{row['ms']:.1f} ms",
             f"{row['scan_ms']:.1f} ms ({row['scan_ms'] / row['ms']:.1f} times)",
             f"{row['later_scan_ms']:.1f} ms ({row['later_scan_ms'] / row['ms']:.1f} times)",
@@ -30,6 +31,7 @@ def certified_times_table(root: Path) -> str:
     header = [
         *GALLERY_AND_CODES,
         "share",
+        "fell through",
         "one sketch",
         "scan, the first sketches",
         "scan, later ones",

@@ -29,11 +29,14 @@ def write(file: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def test_times_stand_below_their_plot_and_say_where_they_are_from(tmp_path: Path) -> None:
-    write(tmp_path / CERTIFIED_TIMES, [ROW | {"ms": 14.0, "scan_ms": 140.0, "later_scan_ms": 86.8, "tuned_ms": 210}])
+    write(
+        tmp_path / CERTIFIED_TIMES,
+        [ROW | {"ms": 14.0, "scan_ms": 140.0, "later_scan_ms": 86.8, "tuned_ms": 210, "scanned": 3}],
+    )
     lines = times.certified_times_table(tmp_path).splitlines()
     assert lines[0].endswith("](certified-times.png)")
     assert lines[4] == (
-        "| 100,000 | 6,144 | 384 | 1,038 | 2,524 | 2.5 % | 14.0 ms | 140.0 ms (10.0 times) | 86.8 ms (6.2 times) "
+        "| 100,000 | 6,144 | 384 | 1,038 | 2,524 | 2.5 % | 3 | 14.0 ms | 140.0 ms (10.0 times) | 86.8 ms (6.2 times) "
         "| 210.0 ms (15.0 times) |"
     )
     assert lines[-1] == MADE_OF
