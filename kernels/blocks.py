@@ -96,7 +96,7 @@ class GalleryBlock:
         return self.derived(HEAVIEST, lambda: _heaviest(self))
 
     def weigh(self, region: float, level: float) -> None:
-        """Say of what `heaviest` is at most, so that it needn't be found among the weights, which may be on a disk."""
+        """Tell the block what its weights are at most, which it would read all of them to find."""
         self.cache.setdefault(HEAVIEST, (region, level))
 
     def derived(self, key: str, compute: Callable[[], T]) -> T:

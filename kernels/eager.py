@@ -58,7 +58,7 @@ def lower_bounds(query: RegionFeatures, block: GalleryBlock, region_weight_power
 
 
 def bounds_of_pairs(*pairs: object) -> None:
-    """None: the caller rescores at once. Rows would have to be gathered either way, which takes most of the time."""
+    """None: the caller rescores at once. Rows would have to be gathered either way."""
 
 
 def smallest_bounds(

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from kernels.cpu.direct import Slack, lowered
 from kernels.cpu.jit import part
 from kernels.cpu.packed import ERROR, LEVEL_WEIGHT, NORM, REGION_WEIGHT, SCALE, SQUARE
 from kernels.cpu.tile import TILE_ROWS
-from kernels.cpu.vectors import QUAD, WIDE, Vector, every, for_each, load_integers
+from kernels.cpu.vectors import WIDE, Vector, every, for_each, load_integers
 
 KEPT = np.float32(1 - 192 * FLOAT32_ROUNDOFF)
 """What is left of |x|^2 + |y|^2 when the float32 rounding of |x|^2 + |y|^2 - 2 s n - 2 slack is taken off.
@@ -57,8 +56,7 @@ def _add_term(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         dots, start, query, rows, power, total = arguments
-        table = builder.inttoptr(query, ir.FloatType().as_pointer())
-        ours = [Vector.of(builder, builder.load(builder.gep(table, [QUAD(kind)]))) for kind in range(LEVEL_WEIGHT + 1)]
+        ours = Vector.table(builder, query, LEVEL_WEIGHT + 1)
         half, two, kept, vanished = (Vector.of(builder, value) for value in (0.5, 2, KEPT, VANISHED))
         scale, error = two * ours[SCALE], two * ours[ERROR]
         reach = two * ours[NORM] + error
@@ -72,8 +70,7 @@ def _add_term(
             n = Vector.rounded(builder, builder.add(load_integers(builder, place(dots)), begin))
             apart = kept * (ours[SQUARE] + theirs[SQUARE]) - vanished - scale * theirs[SCALE] * n
             apart = apart - (reach * theirs[ERROR] + theirs[NORM] * error)
-            region = (ours[REGION_WEIGHT] + theirs[REGION_WEIGHT]) * half
-            region = Vector(builder, builder.select(squared, (region * region).value, region.value))
+            region = ((ours[REGION_WEIGHT] + theirs[REGION_WEIGHT]) * half).squared_if(squared)
             weight = (ours[LEVEL_WEIGHT] + theirs[LEVEL_WEIGHT]) * half * region
             (Vector.load(builder, place(total)) + weight * apart.not_negative().sqrt()).store(place(total))
 

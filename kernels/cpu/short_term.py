@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, cast
 
-from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
@@ -36,8 +35,7 @@ def _add_term(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         own, share, power, limbs, sides, region, level, sums = arguments
-        table = builder.inttoptr(own, ir.FloatType().as_pointer())
-        ours = [Vector.of(builder, builder.load(builder.gep(table, [QUAD(column)]))) for column in range(UNIT + 1)]
+        ours = Vector.table(builder, own, UNIT + 1)
         own_share, half, square_kept, root_kept, cut_loose = (
             Vector.of(builder, value) for value in (share, 0.5, SQUARE_KEPT, ROOT_KEPT, CUT_LOOSE)
         )
@@ -57,8 +55,7 @@ def _add_term(
             error = ours[OWN_ERROR] + halves(sides, ERROR)
             kept = (apart.sqrt() * root_kept - error).not_negative()
             cut = (abs(ours[OWN_CUT] - theirs) - (ours[LOOSE] + cut_loose * theirs)).not_negative()
-            mean = (own_share + halves(region)) * half
-            mean = Vector(builder, builder.select(squared, (mean * mean).value, mean.value))
+            mean = ((own_share + halves(region)) * half).squared_if(squared)
             weight = (ours[LEVEL_WEIGHT] + halves(level)) * mean * unit
             nearest = (ours[SHRINK] * (kept * kept) + cut * cut).sqrt()
             guess = (apart + ours[OWN_CUT] * ours[OWN_CUT] + theirs * theirs).sqrt()

@@ -33,6 +33,12 @@ class Vector:
         return cls(builder, every(builder, value))
 
     @classmethod
+    def table(cls, builder: Any, address: Any, count: int) -> "list[Vector]":
+        """Each of `count` float32 values that lie together, in every lane of a vector of its own."""
+        first = builder.inttoptr(address, ir.FloatType().as_pointer())
+        return [cls.of(builder, builder.load(builder.gep(first, [QUAD(number)]))) for number in range(count)]
+
+    @classmethod
     def load(cls, builder: Any, address: Any) -> "Vector":
         """Float32 values that lie together."""
         return cls(builder, _loaded(builder, address, ir.FloatType(), 4))
@@ -72,6 +78,10 @@ class Vector:
         zero = ir.Constant(self.kind, [0.0] * LANES)
         above = self._builder.fcmp_ordered(">", self.value, zero)
         return Vector(self._builder, self._builder.select(above, self.value, zero))
+
+    def squared_if(self, condition: Any) -> "Vector":
+        """Their squares where a condition, the same for all lanes, holds."""
+        return Vector(self._builder, self._builder.select(condition, (self * self).value, self.value))
 
     def _call(self, name: str) -> "Vector":
         function = self._builder.module.declare_intrinsic(

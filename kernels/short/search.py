@@ -45,11 +45,12 @@ class CodedRun:
     codes: Codes | None
 
     def __post_init__(self) -> None:
-        if self.codes is not None and len(self.codes) != len(self):
+        if self.codes is None:
+            return
+        if len(self.codes) != len(self):
             raise ValueError(f"codes of {len(self.codes)} photos for {len(self)} rows; encode the rows anew")
-        if self.codes is not None:
-            for block in self.blocks:  # or the slack of float32 differences would need the weights of all photos
-                block.weigh(*map(float, self.codes.scales.heaviest))
+        for block in self.blocks:  # or the slack of float32 differences would need the weights of all photos
+            block.weigh(*map(float, self.codes.scales.heaviest))
 
     def __len__(self) -> int:
         return sum(map(len, self.blocks))

@@ -74,7 +74,7 @@ def short_codes(product: str) -> str:
 def test_the_screen_compiles_to_the_products_instruction(
     screen: Callable[[str], str], product: str, tmp_path: Path
 ) -> None:
-    """And to roots of whole registers: LLVM once took them one by one, for half of the screen's time."""
+    """And to roots of whole registers: LLVM once took them one by one, for a sixth of the screen's time."""
     # In a process of its own: which processor numba compiles for is decided when it is imported.
     name, features, instruction = PROCESSORS[product]
     processor = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}

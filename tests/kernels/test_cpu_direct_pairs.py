@@ -1,4 +1,4 @@
-"""Bounds of chosen pairs: never above the canonical distance, near it, and what a search would lose without them."""
+"""Bounds of chosen pairs: never above the canonical distance, near it, and above it without their slack."""
 
 import pytest
 import torch
@@ -62,10 +62,10 @@ def same_way(channels: int) -> tuple[Rows, Rows]:
 
 
 @pytest.mark.parametrize(
-    ("kept", "case"), [(0, same_way(1 << 16)), (1, squares_rounded_up())], ids=["relative", "absolute"]
+    ("dropped", "case"), [(0, same_way(1 << 16)), (1, squares_rounded_up())], ids=["relative", "absolute"]
 )
 def test_without_their_slack_they_would_be_above(
-    kept: int, case: tuple[Rows, Rows], monkeypatch: pytest.MonkeyPatch
+    dropped: int, case: tuple[Rows, Rows], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query, gallery = case
     rows = torch.arange(len(gallery))
@@ -75,7 +75,7 @@ def test_without_their_slack_they_would_be_above(
     monkeypatch.setattr(
         direct_pairs,
         "slack_of_differences",
-        lambda *given: tuple(0.0 if number == kept else one for number, one in enumerate(exact(*given))),
+        lambda *given: tuple(0.0 if number == dropped else one for number, one in enumerate(exact(*given))),
     )
     found = bounds_of_pairs(query, rows * 0, [GalleryBlock.of(gallery)], rows)
     assert (found.double() > distance).any()
