@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -19,8 +19,9 @@ from mlrm.ablation_cells import BY_PRODUCTS, CELLS, Cell
 from mlrm.cli import data_option, errors_shown, progress_bar, run, say
 from mlrm.config import TRUNKS, MLRMConfig
 from mlrm.datasets import PairDataset
-from mlrm.devices import find_device
+from mlrm.devices import computes_bfloat16, find_device
 from mlrm.errors import ConfigError
+from mlrm.freed_memory import keep_freed_memory
 from mlrm.model import MLRM
 from mlrm.pretrained import digest_trunk_weights, load_trunk_weights
 from mlrm.run_record import digest_data
@@ -48,8 +49,8 @@ class Study:
     progress: Progress
     early_maps: CachedEarlyMaps | None = None
 
-    def run(self, cell: Cell, seed: int) -> dict[str, float]:
-        """Train one cell; its accuracies by name, as in a training log, and the seconds it took, cached maps aside."""
+    def run(self, cell: Cell, seed: int) -> dict[str, Any]:
+        """Train one cell: accuracies by name, as in a training log, its seconds, cached maps aside, and precision."""
         pairs, options = self.pairs.part(cell.share, seed), replace(self.options, seed=seed, **cell.training)
         whole, own = (part.steps_per_epoch(options.batch) for part in (self.pairs, pairs))
         epochs = round(options.epochs * whole / own)
@@ -68,7 +69,9 @@ class Study:
             trainer.run()
             seconds = time.perf_counter() - started
             row = TrainingLog(out).rows()[-1]
-        return {name: float(value) for name, value in row.items() if "/acc" in name} | {"seconds": round(seconds, 1)}
+        precision = "bfloat16" if computes_bfloat16(self.device) else "float32"
+        found = {name: float(value) for name, value in row.items() if "/acc" in name}
+        return found | {"seconds": round(seconds, 1), "precision": precision}
 
 
 def chosen(names: list[str] | None) -> tuple[Cell, ...]:
@@ -105,6 +108,7 @@ def main(
     cells = chosen(only)
     require_runs(seeds, out)
     where = find_device(device)
+    keep_freed_memory()
     config = MLRMConfig.paper(trunk=trunk, image_size=image_size, l2norm=True)
     options = TrainOptions(epochs=epochs, batch=batch, cache_variants=cache_variants, evaluate_every=epochs, lr=5e-4)
     more = [named_folder("--more-sketches", entry) for entry in more_sketches or []]

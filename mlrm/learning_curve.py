@@ -21,6 +21,7 @@ from mlrm.decoding import refuse_corrupt
 from mlrm.devices import computes_bfloat16, find_device
 from mlrm.evaluated_pairs import VALIDATION, read_evaluated
 from mlrm.figures.style import require_matplotlib
+from mlrm.freed_memory import keep_freed_memory
 from mlrm.intervals import over_products
 from mlrm.learning_cells import CELLS, Cell, counts
 from mlrm.learning_results import MEASURES, spelled
@@ -144,6 +145,7 @@ def main(
     from mlrm.learning_plot import draw
 
     where = find_device(device)
+    keep_freed_memory()
     config = MLRMConfig.paper(trunk=trunk)
     options = PretrainOptions(steps=steps, batch=batch, validate_every=validate_every)
     more, drawn = more_sketches or [], pseudo or []

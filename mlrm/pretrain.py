@@ -16,6 +16,7 @@ from mlrm.cli import data_option, errors_shown, progress_bar, run, say
 from mlrm.config import TRUNKS, MLRMConfig
 from mlrm.devices import find_device
 from mlrm.errors import ConfigError
+from mlrm.freed_memory import keep_freed_memory
 from mlrm.model import MLRM
 from mlrm.pretrained import load_trunk_weights
 from mlrm.pretrainer import Pretrainer, PretrainOptions
@@ -69,6 +70,7 @@ def main(
         steps=steps, batch=batch, lr=lr, freeze_early=freeze_early, validate_every=validate_every, seed=seed
     )
     where = find_device(device)
+    keep_freed_memory()
     model = MLRM(MLRMConfig.paper(trunk=trunk))
     load_trunk_weights(model, trunk_weights)
     model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]

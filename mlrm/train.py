@@ -15,6 +15,7 @@ from mlrm.config import TRUNKS, MLRMConfig
 from mlrm.datasets import read_pairs
 from mlrm.devices import computes_bfloat16, find_device
 from mlrm.errors import ConfigError, DatasetError
+from mlrm.freed_memory import keep_freed_memory
 from mlrm.model import MLRM
 from mlrm.pretrained import load_trunk_weights
 from mlrm.train_options import TrainOptions
@@ -71,6 +72,7 @@ def main(
 ) -> None:
     """Train MLRM on paired sketches and photos; the best checkpoint on the validation part is OUT/best.pt."""
     where = find_device(device)
+    keep_freed_memory()
     if cache_variants is None:
         cache_variants = 8 if where.type == "cpu" and freeze_early else 0
     options = TrainOptions(
