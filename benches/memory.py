@@ -17,13 +17,12 @@ class PeakMemory:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        gc.collect()
-        if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-            trim(0)  # what earlier providers freed: glibc would hand it out again, uncounted
+        _give_back()
         self._before = self._held()
 
     def reset(self) -> None:
         """Forget earlier peaks."""
+        _give_back()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         elif _RESET.exists():
@@ -41,6 +40,13 @@ class PeakMemory:
         if self._device.type == "cuda":
             return torch.cuda.memory_allocated(self._device)
         return _status("VmRSS") - _status("RssFile") if _STATUS.exists() else None
+
+
+def _give_back() -> None:
+    """To the system, what is freed and glibc kept: held since an earlier peak, and handed out again uncounted."""
+    gc.collect()
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def free_bytes(device: torch.device) -> int:
