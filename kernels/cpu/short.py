@@ -1,8 +1,8 @@
 """Lower bounds and estimates from short codes, at the memory's speed: `kernels.short.bounds` in float32.
 
-Bytes moved: a photo's codes, 6 for each term and 2 for each weight, once for each group of sketches. A sketch's 16-bit
-integers are two rows of int8 (q = 256 high + low), so that the integer product takes them as two queries; sums are
-exact in 32 bits. Without the instructions of a product the same sums are taken by plain loops.
+Bytes moved: a photo's codes, 6 for each term and 2 for each weight, once for all sketches. A product of 16 bits takes a
+sketch's integers as they are; for one of 8 bits they are two rows of int8 (q = 256 high + low), which it takes as two
+queries. Sums are exact in 32 bits. Without the instructions of a product the same sums are taken by plain loops.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from torch import Tensor
 from kernels.cpu import products
 from kernels.cpu.jit import any_order, part
 from kernels.cpu.products import dot_tile
-from kernels.cpu.short_term import add_term
+from kernels.cpu.short_term import add_term, add_term_of_limbs
 from kernels.cpu.smallest import smallest
 from kernels.cpu.threads import over
 from kernels.cpu.tile import TILE_QUERIES
@@ -26,8 +26,6 @@ from kernels.short.operands import Operands, operands
 from kernels.short.queries import ShortQueries
 from kernels.short.screens import Likely, MatrixScreen
 
-TOGETHER = TILE_QUERIES // 2
-"""Sketches in a group: two limbs each."""
 RUN_TILES = 32
 """Tiles that a thread takes at a time: 1,536 photos, some 0.9 MB."""
 
@@ -40,7 +38,10 @@ class Screened(NamedTuple):
 
 
 class _Limbs(NamedTuple):
-    """Sketches as a product takes them: int8 or int16 [groups of sketches, groups, 8, GROUP], int32 [.., terms, 8]."""
+    """Sketches as a product takes them, TILE_QUERIES rows of a group's: int16, one of each sketch, or int8, two.
+
+    codes: [groups of sketches, groups, TILE_QUERIES, GROUP]. start: int32 [groups of sketches, terms, TILE_QUERIES].
+    """
 
     codes: NDArray[Any]
     start: NDArray[np.int32]
@@ -60,7 +61,7 @@ def screen(queries: ShortQueries, codes: ShortCodes, region_weight_power: int = 
     check_basis(queries, codes.basis)
     product = products.fastest_by_lanes()
     ours = operands(queries, codes.scales, region_weight_power)
-    limbs = _limbs(queries, np.int16 if product == "avx2" else np.int8)
+    limbs = _limbs(queries, np.int8 if product == "vnni" else np.int16)
     basis, count = codes.basis, len(codes)
     rows = _Rows(
         codes.codes, codes.sides.view(np.uint16), codes.weights.view(np.uint16), codes.ends, basis.groups, basis.levels
@@ -101,19 +102,26 @@ def screen_codes(
 
 
 def _limbs(queries: ShortQueries, kind: type[np.int8] | type[np.int16]) -> _Limbs:
-    count = len(queries.integers)
-    filled = -(-count // TOGETHER)
-    integers = np.zeros((filled * TOGETHER, queries.integers.shape[1]), np.int32)
+    of_each, count = _of_each(np.dtype(kind).itemsize), len(queries.integers)
+    filled = -(-count * of_each // TILE_QUERIES)
+    integers = np.zeros((filled * TILE_QUERIES // of_each, queries.integers.shape[1]), np.int32)
     integers[:count] = queries.integers
     high = (integers + 128) >> 8
-    both = np.stack((high, integers - 256 * high), 1).reshape(filled, 2 * TOGETHER, -1, GROUP)
+    limbs = integers if of_each == 1 else np.stack((high, integers - 256 * high), 1)
+    limbs = limbs.reshape(filled, TILE_QUERIES, -1, GROUP)
     starts = [
-        -128 * both[:, :, first:last].sum((2, 3), dtype=np.int32)
+        -128 * limbs[:, :, first:last].sum((2, 3), dtype=np.int32)
         for first, last in zip(queries.basis.groups[:-1], queries.basis.groups[1:], strict=True)
     ]
     return _Limbs(
-        np.ascontiguousarray(both.transpose(0, 2, 1, 3), dtype=kind), np.ascontiguousarray(np.stack(starts, 1))
+        np.ascontiguousarray(limbs.transpose(0, 2, 1, 3), dtype=kind), np.ascontiguousarray(np.stack(starts, 1))
     )
+
+
+@part
+def _of_each(itemsize: int) -> int:
+    """Rows that a sketch's integers take."""
+    return 2 // itemsize
 
 
 @any_order
@@ -122,9 +130,10 @@ def _screen_by_product(
 ) -> None:
     """Fill the columns of result that tiles first to last hold."""
     queries, terms = ours.terms.shape[0], ours.terms.shape[1]
-    groups = rows.groups[terms]
-    dots = np.zeros((2 * TOGETHER, TILE_PHOTOS), np.int32)
-    totals = np.empty((TOGETHER, 2, TILE_PHOTOS), np.float32)
+    groups, of_each = rows.groups[terms], _of_each(limbs.codes.itemsize)
+    together = TILE_QUERIES // of_each
+    dots = np.zeros((TILE_QUERIES, TILE_PHOTOS), np.int32)
+    totals = np.empty((together, 2, TILE_PHOTOS), np.float32)
     o_dots, o_codes, o_limbs, o_start = (
         dots.ctypes.data,
         rows.codes.ctypes.data,
@@ -133,23 +142,27 @@ def _screen_by_product(
     )
     for tile in range(first, last):
         for group in range(limbs.codes.shape[0]):
-            begin = group * TOGETHER
-            count = min(TOGETHER, queries - begin)
+            begin = group * together
+            count = min(together, queries - begin)
             totals[:] = 0
             for term in range(terms):
                 o_group = rows.groups[term]
                 steps = rows.groups[term + 1] - o_group
                 codes = o_codes + (tile * groups + o_group) * (GROUP * TILE_PHOTOS)
-                here = o_limbs + (group * groups + o_group) * (GROUP * 2 * TOGETHER * limbs.codes.itemsize)
-                start = o_start + (group * terms + term) * (4 * 2 * TOGETHER)
+                here = o_limbs + (group * groups + o_group) * (GROUP * TILE_QUERIES * limbs.codes.itemsize)
+                start = o_start + (group * terms + term) * (4 * TILE_QUERIES)
                 if steps == 0:
                     dots[:] = 0
-                elif count == 1:
+                elif count * of_each == 1:
+                    dot_tile(limbs.codes, codes, here, steps, start, o_dots, 1)
+                elif count * of_each == 2:
                     dot_tile(limbs.codes, codes, here, steps, start, o_dots, 2)
+                elif count * of_each <= 4:
+                    dot_tile(limbs.codes, codes, here, steps, start, o_dots, 4)
                 else:
                     dot_tile(limbs.codes, codes, here, steps, start, o_dots, 8)
                 for i in range(count):
-                    _add_term(dots, i, ours, begin + i, term, rows, tile, power, totals)
+                    _add_term(dots, i, of_each, ours, begin + i, term, rows, tile, power, totals)
             _store(totals, ours, begin, count, rows.ends, tile, result)
 
 
@@ -159,15 +172,17 @@ def _screen_plain(
 ) -> None:
     """As `_screen_by_product` on any processor."""
     queries, terms = ours.terms.shape[0], ours.terms.shape[1]
-    dots = np.zeros((2 * TOGETHER, TILE_PHOTOS), np.int32)
-    totals = np.empty((TOGETHER, 2, TILE_PHOTOS), np.float32)
+    of_each = _of_each(limbs.codes.itemsize)
+    together = TILE_QUERIES // of_each
+    dots = np.zeros((TILE_QUERIES, TILE_PHOTOS), np.int32)
+    totals = np.empty((together, 2, TILE_PHOTOS), np.float32)
     for tile in range(first, last):
         for group in range(limbs.codes.shape[0]):
-            begin = group * TOGETHER
-            count = min(TOGETHER, queries - begin)
+            begin = group * together
+            count = min(together, queries - begin)
             totals[:] = 0
             for term in range(terms):
-                for j in range(2 * count):
+                for j in range(of_each * count):
                     dots[j] = limbs.start[group, term, j]
                     for step in range(rows.groups[term], rows.groups[term + 1]):
                         for c in range(GROUP):
@@ -175,7 +190,7 @@ def _screen_plain(
                             for i in range(TILE_PHOTOS):
                                 dots[j, i] += limb * np.int32(rows.codes[tile, step, i, c])
                 for i in range(count):
-                    _add_term(dots, i, ours, begin + i, term, rows, tile, power, totals)
+                    _add_term(dots, i, of_each, ours, begin + i, term, rows, tile, power, totals)
             _store(totals, ours, begin, count, rows.ends, tile, result)
 
 
@@ -183,6 +198,7 @@ def _screen_plain(
 def _add_term(
     dots: NDArray[np.int32],
     i: int,
+    of_each: int,
     ours: Operands,
     q: int,
     term: int,
@@ -194,16 +210,15 @@ def _add_term(
     """Add a term's lower bounds and estimates for sketch q, number i of its group, and a tile of photos."""
     terms, region, regions = ours.terms.shape[1], term // rows.levels, ours.region_weights.shape[1]
     o_weights = rows.weights.ctypes.data + tile * rows.weights.shape[1] * (TILE_PHOTOS * 2)
-    add_term(
-        ours.terms.ctypes.data + (q * terms + term) * (4 * ours.terms.shape[2]),
-        ours.region_weights[q, region],
-        power,
-        dots.ctypes.data + 2 * i * (TILE_PHOTOS * 4),
-        rows.sides.ctypes.data + (tile * terms + term) * (3 * TILE_PHOTOS * 2),
-        o_weights + region * (TILE_PHOTOS * 2),
-        o_weights + (regions + term) * (TILE_PHOTOS * 2),
-        totals.ctypes.data + i * (2 * TILE_PHOTOS * 4),
-    )
+    o_operands = ours.terms.ctypes.data + (q * terms + term) * (4 * ours.terms.shape[2])
+    o_dots, share = dots.ctypes.data + of_each * i * (TILE_PHOTOS * 4), ours.region_weights[q, region]
+    o_sides = rows.sides.ctypes.data + (tile * terms + term) * (3 * TILE_PHOTOS * 2)
+    o_region, o_level = o_weights + region * (TILE_PHOTOS * 2), o_weights + (regions + term) * (TILE_PHOTOS * 2)
+    o_totals = totals.ctypes.data + i * (2 * TILE_PHOTOS * 4)
+    if of_each == 1:
+        add_term(o_operands, share, power, o_dots, o_sides, o_region, o_level, o_totals)
+    else:
+        add_term_of_limbs(o_operands, share, power, o_dots, o_sides, o_region, o_level, o_totals)
 
 
 @part

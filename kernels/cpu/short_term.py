@@ -24,17 +24,27 @@ from kernels.short.operands import (
 
 
 def _add_term(
-    typing_context: Any, own: Any, share: Any, power: Any, limbs: Any, sides: Any, region: Any, level: Any, sums: Any
+    typing_context: Any, own: Any, share: Any, power: Any, dots: Any, sides: Any, region: Any, level: Any, sums: Any
 ) -> tuple[Any, Callable[..., Any]]:
     """Add to sums for TILE_PHOTOS photos.
 
-    Addresses of: own, the sketch's operands of the term; limbs, int32 sums by the integers' upper limbs, then by the
-    lower ones; sides, the photos' of the term; region and level, their weights, float16; sums, float32, of lower
-    bounds, then of estimates. share: the sketch's region weight, float32. power: 1 or 2.
+    Addresses of: own, the sketch's operands of the term; dots, int32 sums by the sketch's integers; sides, the photos'
+    of the term; region and level, their weights, float16; sums, float32, of lower bounds, then of estimates. share: the
+    sketch's region weight, float32. power: 1 or 2.
     """
+    return _SIGNATURE, _generator(1)
 
+
+def _add_term_of_limbs(
+    typing_context: Any, own: Any, share: Any, power: Any, dots: Any, sides: Any, region: Any, level: Any, sums: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """As `add_term`, of sums by the integers' upper limbs and, behind them, by the lower ones."""
+    return _SIGNATURE, _generator(2)
+
+
+def _generator(of_each: int) -> Callable[..., Any]:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        own, share, power, limbs, sides, region, level, sums = arguments
+        own, share, power, dots, sides, region, level, sums = arguments
         ours = Vector.table(builder, own, UNIT + 1)
         own_share, half, square_kept, root_kept, cut_loose = (
             Vector.of(builder, value) for value in (share, 0.5, SQUARE_KEPT, ROOT_KEPT, CUT_LOOSE)
@@ -48,8 +58,10 @@ def _add_term(
             def halves(address: Any, row: int = 0) -> Vector:
                 return Vector.load_half(builder, place(address, row, 2))
 
-            high, low = (load_integers(builder, place(limbs, row, 4)) for row in (0, 1))
-            n = Vector.rounded(builder, builder.add(builder.shl(high, eight), low))
+            dot = load_integers(builder, place(dots, 0, 4))
+            if of_each == 2:
+                dot = builder.add(builder.shl(dot, eight), load_integers(builder, place(dots, 1, 4)))
+            n = Vector.rounded(builder, dot)
             theirs = halves(sides, CUT)
             apart = (ours[BASE] + halves(sides, SQUARE) * square_kept - ours[TWICE] * n).not_negative()
             error = ours[OWN_ERROR] + halves(sides, ERROR)
@@ -66,7 +78,10 @@ def _add_term(
         for_each(builder, TILE_PHOTOS, add)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.float32, *[types.int64] * 6), generate
+    return generate
 
 
-add_term = cast(Callable[[int, float, int, int, int, int, int, int], None], intrinsic(_add_term))
+_SIGNATURE = types.void(types.int64, types.float32, *[types.int64] * 6)
+_AddTerm = Callable[[int, float, int, int, int, int, int, int], None]
+add_term = cast(_AddTerm, intrinsic(_add_term))
+add_term_of_limbs = cast(_AddTerm, intrinsic(_add_term_of_limbs))

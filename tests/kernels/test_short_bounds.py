@@ -75,18 +75,36 @@ def test_the_compiled_screen_is_as_tight_as_the_twin(power: int) -> None:
 
 
 def test_bounds_do_not_depend_on_instructions_groups_or_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    query, gallery = draw(Case(6, 200, 1))
+    query, gallery = draw(Case(14, 200, 1))
     basis = fitted(gallery, 96)
     codes = coded(basis, gallery)
     whole = screen(prepared(basis, query), codes)
-    for number in range(6):
-        assert np.array_equal(screen(prepared(basis, query[number : number + 1]), codes).lower[0], whole.lower[number])
+    for first, last in ((0, 1), (1, 2), (2, 4), (4, 7), (7, 12), (12, 14)):
+        part = screen(prepared(basis, query[slice(first, last)]), codes)
+        assert np.array_equal(part.lower, whole.lower[first:last])
     parts = join([coded(basis, gallery[:77]), coded(basis, gallery[77:])])
     assert np.array_equal(bounds(prepared(basis, query), parts).lower, bounds(prepared(basis, query), codes).lower)
     for product in (*BY_LANES, None):
         monkeypatch.setattr(products, "fastest_by_lanes", lambda product=product: product)
         other = screen(prepared(basis, query), codes)
         assert np.abs(other.lower - whole.lower).max() <= 1e-6 * whole.lower.max()
+
+
+@pytest.mark.parametrize("product", [*BY_LANES, None])
+def test_sums_that_fill_32_bits(product: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is added for codes stored from 0 on goes beyond them, and comes back."""
+    monkeypatch.setattr(products, "fastest_by_lanes", lambda: product)
+    channels = 640
+    basis = one_basis(np.eye(channels).tolist(), 1 / 127, channels)
+    query, gallery = (
+        one_term([[one] * channels for one in (1.0, -1.0, 0.5)], kind) for kind in (torch.float32, torch.float16)
+    )
+    codes, ours = coded(basis, gallery), prepared(basis, query)
+    assert np.abs(ours.integers.sum(1)).max() * 127 > 0.999 * 2**31
+    assert np.abs(ours.integers.sum(1)).max() * 128 > 2**31
+    found, exact = screen(ours, codes), canonical_distance(query, gallery).numpy()
+    assert (found.lower <= exact).all()
+    assert found.estimate == pytest.approx(exact, rel=0.01)
 
 
 def test_a_photo_beyond_float16_bounds_nothing_and_spoils_nothing() -> None:
