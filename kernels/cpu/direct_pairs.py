@@ -19,6 +19,8 @@ from kernels.cpu.rows import CACHE_LINE, Rows, fetch, held, held_in_float32
 from kernels.cpu.threads import over_all
 from kernels.reference import RegionFeatures
 
+TOGETHER = 128
+"""Queries whose pairs are taken row by row: a row is read from memory once for all of them."""
 FEWEST_PAIRS = 256
 """That a thread takes at a time: some 0.3 ms."""
 
@@ -30,7 +32,7 @@ def bounds_of_pairs(
 
     owner, rows: int64 [P]; rows are numbers over all blocks. Raises `IndexError` for a row that no block holds.
     """
-    pairs, bounds = Pairs.of(owner, rows, blocks, 1), np.empty(len(rows), np.float32)
+    pairs, bounds = Pairs.of(owner, rows, blocks, TOGETHER), np.empty(len(rows), np.float32)
     ours, theirs = held_in_float32(query), [held(block) for block in blocks]
     given_up = Slack.of(*slack_of_differences(query, blocks, region_weight_power))
 
@@ -40,7 +42,7 @@ def bounds_of_pairs(
             ours.rows, gallery, region_weight_power, pairs.owners[run], pairs.numbers[run], given_up
         )
 
-    over_all([pairs.work(1, FEWEST_PAIRS, compute)])
+    over_all([pairs.work(TOGETHER, FEWEST_PAIRS, compute)])
     return torch.from_numpy(bounds)
 
 
@@ -53,7 +55,7 @@ def _lower_bounds(
     for level in range(len(gallery.base)):
         for i in range(len(rows)):
             for r in range(gallery.region_weights.shape[1]):
-                if i + AHEAD < len(rows):
+                if i + AHEAD < len(rows) and rows[i + AHEAD] != rows[i + AHEAD - 1]:
                     place = rows[i + AHEAD] * gallery.row[level] + r * gallery.region[level]
                     for line in range(0, gallery.channels[level] * value, CACHE_LINE):
                         fetch(gallery.base[level] + place * value + line)

@@ -9,7 +9,6 @@ Where more photos are left than this pays for, the exact scan answers instead: t
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from kernels.dispatch import Implementation, pick, screening
 from kernels.reference import FeatureTensors, RegionFeatures, check_pair
 from kernels.short.queries import ShortQueries, prepare
 from kernels.short.screens import Codes, MatrixScreen, Possible, Screen
+from kernels.short.sketches import Screened, Sketch, above, kth
 from kernels.topk import Nearest, nearest
 
 SEEDS = 14
@@ -66,24 +66,6 @@ class CodedRun:
                 for block in self.blocks
             ]
         )
-
-
-@dataclass(frozen=True)
-class Screened:
-    """One answer, and what it took.
-
-    nearest: as `kernels.topk.nearest` gives it. certified: whether it is proven to be the float64 ranking.
-    survivors: photos that the screen leaves possible, once those that look nearest have been rescored. rescored: photos
-    whose float64 distance was computed. rows_read: rows whose features were read, each as often as it was from memory
-    or disk. fell_through: whether the exact scan answered.
-    """
-
-    nearest: Nearest
-    certified: bool
-    survivors: int
-    rescored: int
-    rows_read: int
-    fell_through: bool
 
 
 def nearest_screened(
@@ -176,11 +158,20 @@ class _Group:
         distance = np.full(rows.shape, np.inf)
         self._ahead(rows[known])
         distance[known] = self._rescored(*self._pairs(np.nonzero(known)[0], rows[known]))
-        possible = self._possible(np.array([_above(_kth(one, self._k)) for one in distance], np.float32))
-        return [
-            self._answer(number, _Read(rows[number, own], distance[number, own]), possible[number], impl)
+        possible = self._possible(np.array([above(kth(one, self._k)) for one in distance], np.float32))
+        sketches = {
+            number: Sketch(rows[number, own], distance[number, own], possible[number], self._k, self._most)
             for number, own in enumerate(known)
-        ]
+        }
+        self._read(sketches, {number: one.nearer(FIRST_ROUND) for number, one in sketches.items()})
+        survivors = [one.survivors for one in sketches.values()]
+        many = max(FEW, self._live // SCAN_SHARE)
+        scanned = [number for number, one in sketches.items() if one.needs_scan(many)]
+        found = self._scanned({number: sketches.pop(number) for number in scanned}, survivors, impl)
+        while any(one.left for one in sketches.values()):
+            self._read(sketches, {number: one.next(LATER_ROUND) for number, one in sketches.items()})
+        found |= {number: one.answer(survivors[number]) for number, one in sketches.items()}
+        return [found[number] for number in range(queries)]
 
     def _likely(self, count: int) -> NDArray[np.int64]:
         """The rows of the smallest estimates over all runs, [Q, count]; -1 where there are fewer."""
@@ -194,54 +185,41 @@ class _Group:
         parts = [[one.behind(first) for one in screen.possible(limits)] for first, screen in self._screens]
         return [Possible.joined(own) for own in zip(*parts, strict=True)]
 
-    def _answer(self, number: int, done: "_Read", possible: Possible, impl: str) -> Screened:
-        """One sketch's answer from the rows rescored so far, and those that may be nearer than their k-th."""
-        limit = _kth(done.distance, self._k)
-        left = possible.of(~np.isin(possible.rows, done.rows))
-        left = left.of(np.lexsort((left.rows, left.estimate)))  # those that look nearest bring the limit down
-        room = len(left) if self._most is None else self._most - len(done.rows)
-        # After a sample these are some, and T is then what it would have been without one.
-        nearer = min(room, FIRST_ROUND, int(np.searchsorted(left.estimate, limit)))
-        if nearer:
-            done, left, room = (
-                self._further(number, done, left.of(slice(nearer))),
-                left.of(slice(nearer, None)),
-                room - nearer,
-            )
-            limit = _kth(done.distance, self._k)
-            left = left.of(left.lower <= _above(limit))
-        survivors = int((possible.lower <= _above(limit)).sum()) if possible.complete else possible.count
-        if self._most is None and (not possible.complete or len(left) > max(FEW, self._live // SCAN_SHARE)):
-            self._ahead(None)
-            one = _rows(self._query, slice(number, number + 1))
-            answer = nearest(one, self._blocks, self._k, region_weight_power=self._power, impl=impl)[0]
-            scanned = Nearest(answer.rows.cpu(), answer.distance.cpu())
-            read = len(done.rows) + sum(map(len, self._blocks))
-            return Screened(scanned, True, survivors, self._live, read, True)
-        left = left.of(slice(room))  # no more than `most`: so the ones that look nearest
-        while len(left):
-            now, left = left.of(slice(LATER_ROUND)), left.of(slice(LATER_ROUND, None))
-            done = self._further(number, done, now)
-            limit = _kth(done.distance, self._k)
-            left = left.of(left.lower <= _above(limit))
-        within = possible.rows[possible.lower <= _above(limit)]
-        certified = possible.complete and bool(np.isin(within, done.rows).all())
-        order = np.lexsort((done.rows, done.distance))
-        kept = order[: int((done.distance <= limit).sum())]
-        answer = Nearest(torch.from_numpy(done.rows[kept]), torch.from_numpy(done.distance[kept]))
-        rescored = int(np.isfinite(done.distance).sum())
-        return Screened(answer, certified, survivors, rescored, len(done.rows), False)
-
-    def _further(self, number: int, done: "_Read", now: Possible) -> "_Read":
-        """Read more rows, and rescore those that a bound by their features leaves within the k-th distance so far."""
-        self._ahead(now.rows)
-        distance, pairs = np.full(len(now), np.inf), self._pairs(np.full(len(now), number), now.rows)
+    def _read(self, sketches: dict[int, Sketch], wanted: dict[int, NDArray[np.int64]]) -> None:
+        """Read rows of all sketches at once; rescore those that a bound by their features leaves within the limit."""
+        sizes = [len(rows) for rows in wanted.values()]
+        if not any(sizes):
+            return
+        rows = np.concatenate(list(wanted.values()))
+        owner, limit = np.repeat(list(wanted), sizes), np.repeat([sketches[number].limit for number in wanted], sizes)
+        self._ahead(rows)
+        distance, pairs = np.full(len(rows), np.inf), self._pairs(owner, rows)
         bounds = self._chosen.bounds_of_pairs(self._query, pairs[0], self._blocks, pairs[1], self._power)
         if bounds is None:
             distance = self._rescored(*pairs)
-        elif (near := bounds <= float(_above(_kth(done.distance, self._k)))).any():
+        elif (near := bounds <= torch.from_numpy(limit)).any():
             distance[near.numpy()] = self._rescored(*(one[near] for one in pairs))
-        return _Read(np.concatenate((done.rows, now.rows)), np.concatenate((done.distance, distance)))
+        for number, found in zip(wanted, np.split(distance, np.cumsum(sizes)[:-1]), strict=True):
+            sketches[number].read(wanted[number], found)
+
+    def _scanned(self, sketches: dict[int, Sketch], survivors: Sequence[int], impl: str) -> dict[int, Screened]:
+        """The answers by an exact scan of all rows, one for all these sketches."""
+        if not sketches:
+            return {}
+        self._ahead(None)
+        query, total = _rows(self._query, list(sketches)), sum(map(len, self._blocks))
+        answers = nearest(query, self._blocks, self._k, region_weight_power=self._power, impl=impl)
+        return {
+            number: Screened(
+                Nearest(answer.rows.cpu(), answer.distance.cpu()),
+                certified=True,
+                survivors=survivors[number],
+                rescored=self._live,
+                rows_read=len(one.rows) + total,
+                fell_through=True,
+            )
+            for (number, one), answer in zip(sketches.items(), answers, strict=True)
+        }
 
     def _rescored(self, owner: Tensor, rows: Tensor) -> NDArray[np.float64]:
         found = self._chosen.rescore_pairs(self._query, owner, self._blocks, rows, self._power)
@@ -253,27 +231,6 @@ class _Group:
         return torch.from_numpy(owner).to(device), torch.from_numpy(rows).to(device)
 
 
-class _Read(NamedTuple):
-    """Rows of one sketch that were read, int64 [n], and their canonical distances, float64 [n].
-
-    Infinity for a row that is farther than the k-th: its distance wasn't computed.
-    """
-
-    rows: NDArray[np.int64]
-    distance: NDArray[np.float64]
-
-
-def _kth(distance: NDArray[np.float64], k: int) -> float:
-    """The k-th smallest distance; infinity where there are fewer: then every live row counts."""
-    return float(np.partition(distance, k - 1)[k - 1]) if len(distance) >= k else np.inf
-
-
-def _above(limit: float) -> np.float32:
-    """The limit in float32, not below: bounds are compared in their own type. Dead rows, at infinity, stay out."""
-    above = min(np.nextafter(np.float32(limit), np.float32(np.inf)), np.finfo(np.float32).max)
-    return np.float32(above)
-
-
-def _rows(query: RegionFeatures, part: slice) -> GalleryBlock:
+def _rows(query: RegionFeatures, part: slice | list[int]) -> GalleryBlock:
     """Some of the sketches, and what is derived of them."""
     return GalleryBlock.of(FeatureTensors.of(query, lambda values: values[part]))

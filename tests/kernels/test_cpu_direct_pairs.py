@@ -35,10 +35,14 @@ def test_they_are_never_above_the_distance(name: str, power: int) -> None:
 
 
 @pytest.mark.parametrize("fewest", [1, 10_000], ids=["many runs", "one"])
+@pytest.mark.parametrize("together", [1, 3, 128])
 @pytest.mark.parametrize("stored", STORED)
-def test_they_are_near_the_distance(stored: torch.dtype, fewest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_are_near_the_distance(
+    stored: torch.dtype, together: int, fewest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Within twice what float32 may be off: as many photos are in doubt as it takes, and no more."""
     monkeypatch.setattr(direct_pairs, "FEWEST_PAIRS", fewest)
+    monkeypatch.setattr(direct_pairs, "TOGETHER", together)
     query, gallery = sides(7, 90, stored, channels=(1, 63, 128, 130))
     generator = torch.Generator().manual_seed(0)
     owner, rows = torch.randint(7, (300,), generator=generator), torch.randint(90, (300,), generator=generator)

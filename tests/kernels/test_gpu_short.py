@@ -21,7 +21,8 @@ from kernels.short import operands
 from kernels.short.basis import Basis, Term
 from kernels.short.bounds import bounds
 from kernels.short.codes import ShortCodes, join, rounded_down, rounded_up
-from kernels.short.search import CodedRun, Screened, nearest_screened
+from kernels.short.search import CodedRun, nearest_screened
+from kernels.short.sketches import Screened
 from tests.kernels import short_tight as tight
 from tests.kernels.short_cases import coded, fitted, one_basis, one_term, prepared
 

@@ -14,7 +14,8 @@ from kernels.cpu import short
 from kernels.cpu.rescore import rescore_pairs
 from kernels.reference import canonical_distance
 from kernels.short import search
-from kernels.short.search import CodedRun, Screened, nearest_screened
+from kernels.short.search import CodedRun, nearest_screened
+from kernels.short.sketches import Screened
 from tests.kernels.short_cases import coded, fitted, run_of
 from tests.kernels.short_spectra import spectral
 
@@ -152,6 +153,22 @@ def test_the_answer_does_not_depend_on_groups_of_sketches(monkeypatch: pytest.Mo
     parts = nearest_screened(query, runs, TOP_K)
     assert [one.nearest.rows.tolist() for one in parts] == [one.nearest.rows.tolist() for one in whole]
     check(query, gallery, parts, TOP_K)
+
+
+def test_sketches_that_fall_through_are_scanned_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the others' answers are their own."""
+    query, gallery, runs = mixed()
+    alone = [nearest_screened(query[slice(number, number + 1)], runs, TOP_K)[0] for number in range(len(query))]
+    monkeypatch.setattr(search, "FEW", int(np.median([one.survivors for one in alone])))
+    monkeypatch.setattr(search, "SCAN_SHARE", len(gallery))
+    scans, scan = list[int](), search.nearest
+    monkeypatch.setattr(
+        search, "nearest", lambda of, *rest, **more: scans.append(len(of.region_weights)) or scan(of, *rest, **more)
+    )
+    found = nearest_screened(query, runs, TOP_K)
+    check(query, gallery, found, TOP_K)
+    assert scans == [sum(one.fell_through for one in found)]
+    assert 0 < scans[0] < len(query)
 
 
 def large() -> tuple[Rows, Rows, CodedRun, Tensor]:
