@@ -19,7 +19,8 @@ from kernels.blocks import GalleryBlock
 from kernels.short.basis import Basis, Term
 from kernels.short.codes import LARGEST_CODE, encode, join
 from kernels.short.fit import SMALLEST_STEP, Spectrum, allocate, basis_of, spectrum, unit_of
-from kernels.short.search import CodedRun, Screened, nearest_screened
+from kernels.short.search import CodedRun, nearest_screened
+from kernels.short.sketches import Screened
 from mlrm.features import Features
 
 SAMPLE = 2048

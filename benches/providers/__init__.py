@@ -10,8 +10,6 @@ from benches.providers.base import Agreement, Provider, Searcher
 __all__ = ["PROVIDERS", "Agreement", "Provider", "Searcher"]
 
 SLOW_PAIRS = 2_000_000
-CODES_PAIRS = 200_000
-"""Codes are for few sketches at once: each is screened alone."""
 GPU_CODES_PAIRS = 1_000_000
 """One sketch of a million photos, or ten of 100,000."""
 
@@ -69,7 +67,7 @@ PROVIDERS = (
         ours.kernel_needs,
     ),
     _kernels("triton", ("cuda",)),
-    Provider("codes", codes.Codes, Agreement.EXACT, ("cpu",), needs=codes.needs, most_pairs=CODES_PAIRS),
+    Provider("codes", codes.Codes, Agreement.EXACT, ("cpu",), needs=codes.needs),
     Provider(
         "codes-triton",
         codes.Codes,

@@ -12,7 +12,8 @@ from kernels.dispatch import automatic, screening
 from kernels.short.basis import Basis
 from kernels.short.codes import encode, join
 from kernels.short.fit import allocate, basis_of, spectrum
-from kernels.short.search import CodedRun, Screened, nearest_screened
+from kernels.short.search import CodedRun, nearest_screened
+from kernels.short.sketches import Screened
 
 COORDINATES = 384
 """Kept of a photo: what `engine optimize` takes for real galleries of this size, give or take."""

@@ -17,6 +17,7 @@ from engine.drift import Drift, looseness
 from engine.gallery import Gallery
 from engine.optimize import keep_up, optimize
 from engine.plan import (
+    FURTHER_FIXED,
     RANDOM_COST,
     Measured,
     Plan,
@@ -120,6 +121,19 @@ def test_a_plan_survives_the_catalogue(tmp_path: Path) -> None:
     assert read_plan(gallery.path) == plan
     assert "200 bytes a photo" in str(plan)
     assert "don't pay" in str(Plan(None, 5, False, 0.0, ()))
+
+
+def test_several_sketches_are_searched_for_by_codes_as_long_as_that_costs_less() -> None:
+    """A further sketch costs some of its own bytes by codes, and a scan what its products take."""
+    plan = Plan("abc", 90_000, True, 0.25, (measured(400, 1e8),))
+    further = FURTHER_FIXED + 90_000 * 400 / 3 + 10 * 12_000
+    scan = 90_000 * 12_000 / 3
+    assert plan.pays_for(1, 12_000, 0.0)
+    last = int((scan - 1e8) / further) + 1
+    assert plan.pays_for(last, 12_000, 0.0)
+    assert not plan.pays_for(last + 1, 12_000, 0.0)
+    assert plan.pays_for(1000, 12_000, 1.01 * further / scan)
+    assert not Plan(None, 5, False, 0.0, ()).pays_for(1, 12_000, 1.0)
 
 
 def test_info_tells_the_plan_and_counts_the_codes_bytes(tmp_path: Path) -> None:
