@@ -1,8 +1,8 @@
 """`python -m benches.certified_times`: what a sketch takes by codes of several lengths, beside a scan of all features.
 
-One drawn gallery (`benches.drawn_like`) in memory, sketches one by one. A scan is timed twice: of the float16 rows, as
-the first sketches find them, and once they have 8-bit codes of their own. Tuned PyTorch is beside them, in float32.
-Writes certified-times.json and the plot certified-times.png; later runs add to the file.
+One drawn gallery (`benches.drawn_like`) in memory, sketches one by one, and all of them together. A scan is timed
+twice: of the float16 rows, as the first sketches find them, and once they have 8-bit codes of their own. Tuned PyTorch
+is beside them, in float32. Writes certified-times.json and the plot certified-times.png; later runs add to the file.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,13 @@ from benches.providers.tuned_torch import TunedTorch
 from mlrm.checkpoint import load_shipped
 from mlrm.cli import errors_shown, run, say
 from mlrm.figures.style import save
+from mlrm.freed_memory import keep_freed_memory
 
 COORDINATES = (192, 288, 384, 512, 704, 960)
 TIMED = 32
 """Sketches, one by one."""
 SCANS = 5
+TOGETHER = 64
 
 
 def timed(search: Callable[[Rows], object], sketches: Rows, count: int) -> float:
@@ -43,13 +45,19 @@ def timed(search: Callable[[Rows], object], sketches: Rows, count: int) -> float
     return float(np.median(found))
 
 
+def each_of_all(search: Callable[[Rows], object], sketches: Rows) -> float:
+    """The median of some searches for all sketches at once, in ms a sketch; one more goes before."""
+    return timed(lambda one: search(sketches), sketches, SCANS) / len(sketches)
+
+
 def measure(gallery: Rows, sketches: Rows, coordinates: tuple[int, ...]) -> list[dict[str, Any]]:
     """A row for each number of coordinates, with the same scans in each."""
     scan = Kernels(gallery, "cpu")
     first = timed(partial(scan.search, top_k=TOP_K), sketches, SCANS)
-    later, tuned = (
-        timed(partial(way(gallery).search, top_k=TOP_K), sketches, SCANS)  # one after the other in memory
+    (later, later_each), (tuned, tuned_each) = (
+        (timed(search, sketches, SCANS), each_of_all(search, sketches))  # one after the other in memory
         for way in (Packed, partial(TunedTorch, dtype=torch.float32))
+        for search in [partial(way(gallery).search, top_k=TOP_K)]
     )
     rows = []
     for count in coordinates:
@@ -58,7 +66,7 @@ def measure(gallery: Rows, sketches: Rows, coordinates: tuple[int, ...]) -> list
         same = all(
             torch.equal(codes.search(one, TOP_K), scan.search(one, TOP_K)) for one in (sketches[:1], sketches[1:2])
         )
-        codes.search(sketches, TOP_K)
+        each = each_of_all(lambda all_of_them, codes=codes: codes.search(all_of_them, TOP_K), sketches)  # type: ignore[misc]
         assert codes.run.codes is not None
         rows.append(
             {
@@ -72,6 +80,10 @@ def measure(gallery: Rows, sketches: Rows, coordinates: tuple[int, ...]) -> list
                 "scan_ms": first,
                 "later_scan_ms": later,
                 "tuned_ms": tuned,
+                "together": len(sketches),
+                "each_ms": each,
+                "later_scan_each_ms": later_each,
+                "tuned_each_ms": tuned_each,
                 "same": same,
             }
         )
@@ -111,9 +123,12 @@ def main(
     ),
 ) -> None:
     """Time certified search against the length of its codes."""
+    keep_freed_memory()
     weights = load_shipped().fingerprint()
     known, _, train, own = real_features(data, cache)
-    gallery, sketches = Statistics.of(known, train, own).draw(photos, 64, TRUNKS["densenet169"] if paper else None)
+    gallery, sketches = Statistics.of(known, train, own).draw(
+        photos, TOGETHER, TRUNKS["densenet169"] if paper else None
+    )
     said = {"statistics_of": weights} | measured_on()
     rows = [row | said for row in measure(gallery, sketches, COORDINATES)]
     kept = keep(out / "certified-times.json", rows, ("photos", "values", "coordinates"))

@@ -178,7 +178,7 @@ WAYS = (
     _mlrm("matmul-fp32", "the fastest of several forms of matrix products", "torch-fp32", 400_000, False),
     _mlrm("matmul-bf16", _BFLOAT16, "torch-bf16", 400_000, False),
     _mlrm("scan", "this engine's kernels, exact: every feature is read", "kernels-cpu"),
-    _mlrm("codes", "this engine's certified search by short codes, each sketch alone", "codes", 100_000),
+    _mlrm("codes", "this engine's certified search by short codes", "codes"),
     _mlrm("engine", "`Retriever.search_features` over a gallery on disk", "engine", 400_000, False),
     _mlrm("scan-gpu", "this engine's kernels on a GPU, exact", "kernels-triton"),
 )

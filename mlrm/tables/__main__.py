@@ -38,6 +38,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "certified sizes": searches.certified_sizes_table,
     "certified drawn": searches.certified_drawn_table,
     "certified times": times.certified_times_table,
+    "certified together": times.certified_together_table,
     "certified disk": times.certified_disk_table,
     "certified memory": times.certified_memory_table,
     "parity": searches.parity_table,
@@ -46,6 +47,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
 }
 MEASURED = {
     "certified times": times.CERTIFIED_TIMES,
+    "certified together": times.CERTIFIED_TIMES,
     "certified disk": times.CERTIFIED_DISK,
     "certified memory": times.CERTIFIED_DISK,
 }

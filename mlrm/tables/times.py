@@ -41,6 +41,23 @@ def certified_times_table(root: Path) -> str:
     return f"![Milliseconds a sketch against bytes of code a photo]({PLOT})\n\n{made}\n{_measured(rows)}"
 
 
+def certified_together_table(root: Path) -> str:
+    """What one of several sketches takes that are searched for at once."""
+    rows = read(root / CERTIFIED_TIMES)
+    cells = [
+        [
+            *_gallery_and_codes(row),
+            f"{row['together']}",
+            f"{row['each_ms']:.2f} ms",
+            f"{row['later_scan_each_ms']:.2f} ms ({row['later_scan_each_ms'] / row['each_ms']:.1f} times)",
+            f"{row['tuned_each_ms']:.2f} ms ({row['tuned_each_ms'] / row['each_ms']:.1f} times)",
+        ]
+        for row in rows
+    ]
+    header = [*GALLERY_AND_CODES, "sketches at once", "each by codes", "each by a scan", "each by tuned PyTorch"]
+    return f"{table(header, cells)}\n{_measured(rows)}"
+
+
 def certified_disk_table(root: Path) -> str:
     """Galleries on the disk, all memory free: one row for each number of coordinates."""
     rows = [row for row in read(root / CERTIFIED_DISK) if row["memory"] == ALL]
