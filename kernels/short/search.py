@@ -35,6 +35,8 @@ FEW = 1024
 """So many survivors are always read one by one."""
 MATRIX_VALUES = 1 << 24
 """Bounds held at a time: 64 MB. More sketches than fit come in groups."""
+TOGETHER = 512
+"""Sketches in a group at most: the pairs of a round take some 60 MB for each million."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def nearest_screened(
         check_pair(query, block, region_weight_power)
     chosen = pick(impl, query, blocks)
     total = sum(map(len, blocks))
-    group = max(4, MATRIX_VALUES // max(1, 2 * total) // 4 * 4)
+    group = min(TOGETHER, max(4, MATRIX_VALUES // max(1, 2 * total) // 4 * 4))
     found = []
     for start in range(0, len(query.region_weights), group):
         part = _rows(query, slice(start, start + group))
