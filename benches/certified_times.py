@@ -50,15 +50,20 @@ def each_of_all(search: Callable[[Rows], object], sketches: Rows) -> float:
     return timed(lambda one: search(sketches), sketches, SCANS) / len(sketches)
 
 
+def alone_and_together(
+    way: Callable[[Rows], Packed | TunedTorch], gallery: Rows, sketches: Rows
+) -> tuple[float, float]:
+    """`timed` and `each_of_all` of a way whose copy of the gallery is gone afterwards."""
+    search = partial(way(gallery).search, top_k=TOP_K)
+    return timed(search, sketches, SCANS), each_of_all(search, sketches)
+
+
 def measure(gallery: Rows, sketches: Rows, coordinates: tuple[int, ...]) -> list[dict[str, Any]]:
     """A row for each number of coordinates, with the same scans in each."""
     scan = Kernels(gallery, "cpu")
     first = timed(partial(scan.search, top_k=TOP_K), sketches, SCANS)
-    (later, later_each), (tuned, tuned_each) = (
-        (timed(search, sketches, SCANS), each_of_all(search, sketches))  # one after the other in memory
-        for way in (Packed, partial(TunedTorch, dtype=torch.float32))
-        for search in [partial(way(gallery).search, top_k=TOP_K)]
-    )
+    later, later_each = alone_and_together(Packed, gallery, sketches)
+    tuned, tuned_each = alone_and_together(partial(TunedTorch, dtype=torch.float32), gallery, sketches)
     rows = []
     for count in coordinates:
         codes = Codes(gallery, count)

@@ -206,7 +206,7 @@ def _further_scan(device: torch.device) -> float:
         return 0.0
     from kernels.cpu.products import fastest  # numba's import takes a while, and GPUs don't need it
 
-    return 1 / 24 if fastest() in ("amx", "vnni") else 1 / 8  # VNNI is taken for AMX: so it scans sooner than it has to
+    return 1 / 24 if fastest() in ("amx", "vnni") else 1 / 4  # VNNI is taken for AMX: so it scans sooner than it has to
 
 
 def _runs(blocks: Sequence[GalleryBlock], coded: int, codes: Codes) -> list[CodedRun]:

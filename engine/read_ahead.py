@@ -23,8 +23,8 @@ from engine.snapshot import SegmentView
 if sys.platform != "win32":
     import resource
 
-QUIET = 64
-"""So many calls without a read from the disk, some 20 searches, and rows are taken to be in memory; until the next."""
+QUIET = 20_000
+"""So many rows without a read from the disk, and all are taken to be in memory; until the next read."""
 
 
 class ReadAhead:
@@ -49,17 +49,17 @@ class ReadAhead:
             self._in_order = rows is None
             for file in self._files[: self._coded]:
                 file.expect(self._in_order)
-        if rows is None or self._all_in_memory():
+        if rows is None or self._all_in_memory(len(rows)):
             return
         owners = np.searchsorted(self._ends, rows, side="right")
         for owner in np.unique(owners):
             file = self._files[owner]
             file.ask(rows[owners == owner] - (self._ends[owner] - file.rows))
 
-    def _all_in_memory(self) -> bool:
-        """Whether this process has read nothing from any disk for long."""
+    def _all_in_memory(self, rows: int) -> bool:
+        """Whether this process has read nothing from any disk for long, by the rows it was told of."""
         now = resource.getrusage(resource.RUSAGE_SELF).ru_inblock
-        self._quiet = self._quiet + 1 if now == self._blocks_read else 0
+        self._quiet = self._quiet + rows if now == self._blocks_read else 0
         self._blocks_read = now
         return self._quiet > QUIET
 

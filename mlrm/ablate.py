@@ -69,7 +69,7 @@ class Study:
             trainer.run()
             seconds = time.perf_counter() - started
             row = TrainingLog(out).rows()[-1]
-        precision = "bfloat16" if computes_bfloat16(self.device) else "float32"
+        precision = "bfloat16" if options.mixed_precision and computes_bfloat16(self.device) else "float32"
         found = {name: float(value) for name, value in row.items() if "/acc" in name}
         return found | {"seconds": round(seconds, 1), "precision": precision}
 
@@ -108,7 +108,8 @@ def main(
     cells = chosen(only)
     require_runs(seeds, out)
     where = find_device(device)
-    keep_freed_memory()
+    if where.type == "cpu":
+        keep_freed_memory()
     config = MLRMConfig.paper(trunk=trunk, image_size=image_size, l2norm=True)
     options = TrainOptions(epochs=epochs, batch=batch, cache_variants=cache_variants, evaluate_every=epochs, lr=5e-4)
     more = [named_folder("--more-sketches", entry) for entry in more_sketches or []]

@@ -12,8 +12,8 @@ def keep_freed_memory() -> bool:
 
     By default a tensor of more than 32 MB is mapped from the system and given back, and every page of its successor is
     a fault, which cost half of a training step on a virtual machine. Afterwards memory grows to the peak and stays
-    there. All threads share one heap, since those of their own can't hold large blocks; so not for a process whose many
-    threads allocate without pause.
+    there. All threads share one heap, since those of their own can't hold large blocks: call it before there are other
+    threads, and not for a process whose many threads allocate without pause.
 
     Returns False where the C library isn't glibc (macOS, Windows, musl), and changes nothing there.
     """

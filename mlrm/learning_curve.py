@@ -145,7 +145,8 @@ def main(
     from mlrm.learning_plot import draw
 
     where = find_device(device)
-    keep_freed_memory()
+    if where.type == "cpu":
+        keep_freed_memory()
     config = MLRMConfig.paper(trunk=trunk)
     options = PretrainOptions(steps=steps, batch=batch, validate_every=validate_every)
     more, drawn = more_sketches or [], pseudo or []

@@ -70,7 +70,8 @@ def main(
         steps=steps, batch=batch, lr=lr, freeze_early=freeze_early, validate_every=validate_every, seed=seed
     )
     where = find_device(device)
-    keep_freed_memory()
+    if where.type == "cpu":
+        keep_freed_memory()
     model = MLRM(MLRMConfig.paper(trunk=trunk))
     load_trunk_weights(model, trunk_weights)
     model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]

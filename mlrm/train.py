@@ -72,7 +72,8 @@ def main(
 ) -> None:
     """Train MLRM on paired sketches and photos; the best checkpoint on the validation part is OUT/best.pt."""
     where = find_device(device)
-    keep_freed_memory()
+    if where.type == "cpu":
+        keep_freed_memory()
     if cache_variants is None:
         cache_variants = 8 if where.type == "cpu" and freeze_early else 0
     options = TrainOptions(

@@ -11,7 +11,7 @@ __all__ = ["PROVIDERS", "Agreement", "Provider", "Searcher"]
 
 SLOW_PAIRS = 2_000_000
 GPU_CODES_PAIRS = 1_000_000
-"""One sketch of a million photos, or ten of 100,000."""
+"""One sketch of a million photos, or ten of 100,000: more were not tried on a GPU yet."""
 
 
 def _tuned(name: str, dtype: torch.dtype, devices: tuple[str, ...] = ("cpu", "cuda")) -> Provider:

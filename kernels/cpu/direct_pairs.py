@@ -50,7 +50,7 @@ def bounds_of_pairs(
 def _lower_bounds(
     query: Rows, gallery: Rows, power: int, owners: NDArray[np.int64], rows: NDArray[np.int64], given_up: Slack
 ) -> NDArray[np.float32]:
-    """Level by level, so that a query's vectors stay in the first cache."""
+    """Level by level, so that the vectors of all queries stay in the caches: 2.5 MB of 128 of 1,664 channels."""
     found, value = np.zeros(len(rows), np.float32), gallery.stored.itemsize
     for level in range(len(gallery.base)):
         for i in range(len(rows)):

@@ -44,8 +44,8 @@ class Likely(NamedTuple):
 class Possible:
     """Of one sketch the rows whose lower bound is within its limit.
 
-    rows: int64 [n]; ascending, as screens give them. lower, estimate: float32 [n]. count: how many there were, also
-    where that is more than were kept.
+    rows: int64 [n]; ascending, as screens give them, until `of` orders them. lower, estimate: float32 [n]. count: how
+    many there were, also where that is more than were kept.
     """
 
     rows: NDArray[np.int64]

@@ -29,6 +29,8 @@ FIRST_ROUND = 512
 """Of the survivors that look nearer than T, so many rows are read before T is looked at again."""
 LATER_ROUND = 2048
 """And of the others, round by round."""
+ASKED_ROWS = 8192
+"""Of all sketches' rows so many are asked for, and then read, at a time: 100 to 170 MB, if none is in memory."""
 SCAN_SHARE = 8
 """Where more than one photo in this many survives, all rows are scanned in their order."""
 FEW = 1024
@@ -96,7 +98,7 @@ def nearest_screened(
         check_pair(query, block, region_weight_power)
     chosen = pick(impl, query, blocks)
     total = sum(map(len, blocks))
-    group = min(TOGETHER, max(4, MATRIX_VALUES // max(1, 2 * total) // 4 * 4))
+    group = min(TOGETHER, max(8, MATRIX_VALUES // max(1, 2 * total) // 8 * 8))
     found = []
     for start in range(0, len(query.region_weights), group):
         part = _rows(query, slice(start, start + group))
@@ -190,19 +192,28 @@ class _Group:
     def _read(self, sketches: dict[int, Sketch], wanted: dict[int, NDArray[np.int64]]) -> None:
         """Read rows of all sketches at once; rescore those that a bound by their features leaves within the limit."""
         sizes = [len(rows) for rows in wanted.values()]
-        if not any(sizes):
-            return
-        rows = np.concatenate(list(wanted.values()))
-        owner, limit = np.repeat(list(wanted), sizes), np.repeat([sketches[number].limit for number in wanted], sizes)
-        self._ahead(rows)
+        rows, owner = np.concatenate(list(wanted.values())), np.repeat(list(wanted), sizes)
+        limit = np.repeat([sketches[number].limit for number in wanted], sizes)
+        # By rows: those that several sketches want are in one part.
+        order, distance = np.argsort(rows, kind="stable"), np.empty(len(rows))
+        for start in range(0, len(rows), ASKED_ROWS):
+            part = order[start : start + ASKED_ROWS]
+            self._ahead(np.unique(rows[part]))
+            distance[part] = self._within(owner[part], rows[part], limit[part])
+        for number, found in zip(wanted, np.split(distance, np.cumsum(sizes)[:-1]), strict=True):
+            sketches[number].read(wanted[number], found)
+
+    def _within(
+        self, owner: NDArray[np.int64], rows: NDArray[np.int64], limit: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """The canonical distances of pairs, or infinity for those whose bound is above the limit."""
         distance, pairs = np.full(len(rows), np.inf), self._pairs(owner, rows)
         bounds = self._chosen.bounds_of_pairs(self._query, pairs[0], self._blocks, pairs[1], self._power)
         if bounds is None:
-            distance = self._rescored(*pairs)
-        elif (near := bounds <= torch.from_numpy(limit)).any():
+            return self._rescored(*pairs)
+        if (near := bounds <= torch.from_numpy(limit)).any():
             distance[near.numpy()] = self._rescored(*(one[near] for one in pairs))
-        for number, found in zip(wanted, np.split(distance, np.cumsum(sizes)[:-1]), strict=True):
-            sketches[number].read(wanted[number], found)
+        return distance
 
     def _scanned(self, sketches: dict[int, Sketch], survivors: Sequence[int], impl: str) -> dict[int, Screened]:
         """The answers by an exact scan of all rows, one for all these sketches."""

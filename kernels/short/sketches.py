@@ -65,7 +65,7 @@ class Sketch:
         return int((self._possible.lower <= self.limit).sum()) if self._possible.complete else self._possible.count
 
     def nearer(self, most: int) -> NDArray[np.int64]:
-        """The next rows that look nearer than T: some, where T is of a sample, and then few are nearer afterwards."""
+        """The next rows that look nearer than T. Where T is of a sample there are some, which bring it down."""
         looks = int(np.searchsorted(self._left.estimate, kth(self._distance, self._k)))
         return self.next(min(most, looks))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine import read_ahead
 from engine.gallery import Gallery
 from engine.optimize import optimize
-from engine.read_ahead import QUIET, ReadAhead
+from engine.read_ahead import ReadAhead
 from engine.segments import map_of
 from tests.engine.coded_gallery import SEGMENT, SHAPES, everything, gallery_of, photos_drawn, searcher, sketches_drawn
 
@@ -102,13 +102,14 @@ def test_while_the_disk_is_quiet_nothing_is_asked_for(gallery: Gallery, monkeypa
     blocks_read = 7
     monkeypatch.setattr(read_ahead._File, "ask", lambda _, rows: asked.append(rows))
     monkeypatch.setattr("engine.read_ahead.resource.getrusage", lambda _: SimpleNamespace(ru_inblock=blocks_read))
-    ahead, rows = ReadAhead(gallery.snapshot().segments, 3), np.array([3])
-    for _ in range(2 * QUIET):
+    ahead, rows = ReadAhead(gallery.snapshot().segments, 3), np.array([3, 4, 6])
+    monkeypatch.setattr(read_ahead, "QUIET", 6 * len(rows))
+    for _ in range(12):
         ahead(rows)
-    assert len(asked) == 1 + QUIET
+    assert len(asked) == 1 + 6
     blocks_read = 8
     ahead(rows)
-    assert len(asked) == 2 + QUIET
+    assert len(asked) == 2 + 6
 
 
 def test_features_in_memory_are_not_asked_for() -> None:

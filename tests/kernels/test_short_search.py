@@ -171,6 +171,22 @@ def test_sketches_that_fall_through_are_scanned_for_together(monkeypatch: pytest
     assert 0 < scans[0] < len(query)
 
 
+def test_rows_are_asked_for_once_for_all_sketches_and_not_too_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, gallery, run, _ = large()
+    whole = nearest_screened(query, [run], TOP_K)
+    monkeypatch.setattr(search, "ASKED_ROWS", 100)
+    told = list[Tensor]()
+    found = nearest_screened(query, [run], TOP_K, ahead=lambda rows: told.append(torch.from_numpy(rows)))
+    seeds, *others = told
+    assert len(seeds) == len(query) * (TOP_K + TOP_K // 4 + search.SEEDS)
+    assert all(0 < len(rows) <= 100 and (rows.diff() > 0).all() for rows in others)
+    read = sum(one.rows_read for one in found)
+    assert len(others) == -(-(read - len(seeds)) // 100)
+    assert sum(map(len, others)) < read - len(seeds)  # sketches share rows
+    check(query, gallery, found, TOP_K)
+    assert [one.rescored for one in found] == [one.rescored for one in whole]
+
+
 def large() -> tuple[Rows, Rows, CodedRun, Tensor]:
     channels = (16, 32, 96)
     gallery = draw_large(3000, channels, torch.float16, seed=0)
