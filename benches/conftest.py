@@ -20,7 +20,7 @@ TABLE2_NOT_MEASURED = pytest.StashKey[list[dict[str, Any]]]()
 
 
 def pytest_configure() -> None:
-    """Spare every provider the page faults of its temporaries; ours make few, PyTorch's way loses a fifth to them."""
+    """Spare every provider the page faults of its temporaries: PyTorch's ways lose much to them, ours have few."""
     keep_freed_memory()
 
 

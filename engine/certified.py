@@ -92,8 +92,7 @@ class CertifiedSearch:
         if coded is None:
             return self._scanned(selection, queries, top_k, power, "")
         automatic = self._memory == "auto" and max_candidates is None
-        further = _further_scan(self._exact.device)
-        if automatic and not coded.plan.pays_for(len(queries), _row_bytes(gallery), further):
+        if automatic and not coded.plan.pays_for(len(queries), _row_bytes(gallery), _further_scan(self._exact.device)):
             coded.ahead(None)
             note = f"{len(queries)} sketches at once: one scan of all features costs less"
             return self._scanned(selection, queries, top_k, power, note)

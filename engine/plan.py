@@ -90,7 +90,7 @@ class Plan:
     def pays_for(self, queries: int, row_bytes: int, further_scan: float) -> bool:
         """Whether so many sketches at once are to cost less by codes than by one scan for all of them.
 
-        further_scan: what each sketch adds to a scan for one, a share of it.
+        row_bytes: of a photo's features. further_scan: what each sketch adds to a scan for one, a share of it.
         """
         if (best := self.chosen) is None:
             return False

@@ -22,9 +22,7 @@ def certified_times_table(root: Path) -> str:
             f"{100 * row['survivors'] / row['photos']:.1f} %",
             f"{row['scanned']}",
             f"{row['ms']:.1f} ms",
-            f"{row['scan_ms']:.1f} ms ({row['scan_ms'] / row['ms']:.1f} times)",
-            f"{row['later_scan_ms']:.1f} ms ({row['later_scan_ms'] / row['ms']:.1f} times)",
-            f"{row['tuned_ms']:.1f} ms ({row['tuned_ms'] / row['ms']:.1f} times)",
+            *(_against(row[name], row["ms"], 1) for name in ("scan_ms", "later_scan_ms", "tuned_ms")),
         ]
         for row in rows
     ]
@@ -49,8 +47,7 @@ def certified_together_table(root: Path) -> str:
             *_gallery_and_codes(row),
             f"{row['together']}",
             f"{row['each_ms']:.2f} ms",
-            f"{row['later_scan_each_ms']:.2f} ms ({row['later_scan_each_ms'] / row['each_ms']:.1f} times)",
-            f"{row['tuned_each_ms']:.2f} ms ({row['tuned_each_ms'] / row['each_ms']:.1f} times)",
+            *(_against(row[name], row["each_ms"], 2) for name in ("later_scan_each_ms", "tuned_each_ms")),
         ]
         for row in rows
     ]
@@ -93,6 +90,11 @@ def certified_memory_table(root: Path) -> str:
     ]
     made = table(["memory", "photos", "coordinates", *ONCE_AND_AGAIN, "scan of all features"], cells)
     return f"{made}\n{_measured(some)}" if some else made
+
+
+def _against(ms: float, ours: float, digits: int) -> str:
+    """A time, and how many times ours it is."""
+    return f"{ms:.{digits}f} ms ({ms / ours:.1f} times)"
 
 
 GALLERY_AND_CODES = ("photos", "values a photo", "coordinates", "bytes a photo", "survivors, mean")
