@@ -254,7 +254,7 @@ def main(
     if here:
         row = searched(place, scans) | {"memory": memory} | measured_on()
         say(json.dumps(row))
-        keep(out, [row], ("photos", "values", "coordinates", "memory"))
+        keep(out, [row], ("machine", "photos", "values", "coordinates", "memory"))
         return
     if not Gallery.exists(place):
         known, _, train, own = real_features(data, cache)

@@ -2,7 +2,8 @@
 
 One drawn gallery (`benches.drawn_like`) in memory, sketches one by one, and all of them together. A scan is timed
 twice: of the float16 rows, as the first sketches find them, and once they have 8-bit codes of their own. Tuned PyTorch
-is beside them, in float32. Writes certified-times.json and the plot certified-times.png; later runs add to the file.
+is beside them, in float32. Writes certified-times.json and the plot certified-times.png; later runs and other machines
+add to the file.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from benches.providers.ours import Kernels, Packed
 from benches.providers.tuned_torch import TunedTorch
 from mlrm.checkpoint import load_shipped
 from mlrm.cli import errors_shown, run, say
-from mlrm.figures.style import save
+from mlrm.figures.style import new_figure, save
 from mlrm.freed_memory import keep_freed_memory
 
 COORDINATES = (192, 288, 384, 512, 704, 960)
@@ -97,23 +98,25 @@ def measure(gallery: Rows, sketches: Rows, coordinates: tuple[int, ...]) -> list
 
 
 def plot(rows: list[dict[str, Any]], out: Path, weights: str) -> None:
-    """Milliseconds against bytes of code, one line for each gallery; its scans as levels."""
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6.4, 3.8))
-    for number, (photos, values) in enumerate(sorted({(row["photos"], row["values"]) for row in rows})):
-        own = [row for row in rows if (row["photos"], row["values"]) == (photos, values)]
-        colour, name = f"C{number}", f"{photos:,} photos of {values:,} values"
-        axes.plot([row["code_bytes"] for row in own], [row["ms"] for row in own], "o-", color=colour, label=name)
-        for of, style in (("scan_ms", "--"), ("later_scan_ms", ":")):
-            axes.axhline(own[0][of], color=colour, linestyle=style)
-    axes.set(xlabel="bytes of code a photo", ylabel="ms a sketch", yscale="log", title=f"drawn photos, k = {TOP_K}")
-    for written in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        written("{x:g}")  # 20, not 2 x 10^1
-    axes.plot([], [], "k--", label="scan, the first sketches")
-    axes.plot([], [], "k:", label="scan, later ones")
-    axes.legend(fontsize=8)
-    figure.tight_layout()
+    """Milliseconds against bytes of code: a panel for each machine, a line for each gallery, its scans as levels."""
+    machines = sorted({row["machine"] for row in rows})
+    figure = new_figure(1.2 + 4.6 * len(machines), 4.4)
+    panels = figure.subplots(1, len(machines), sharey=True, squeeze=False)
+    for machine, axes in zip(machines, panels[0], strict=True):
+        here = [row for row in rows if row["machine"] == machine]
+        for number, (photos, values) in enumerate(sorted({(row["photos"], row["values"]) for row in here})):
+            own = [row for row in here if (row["photos"], row["values"]) == (photos, values)]
+            colour, name = f"C{number}", f"{photos:,} photos of {values:,} values"
+            axes.plot([row["code_bytes"] for row in own], [row["ms"] for row in own], "o-", color=colour, label=name)
+            for of, style in (("scan_ms", "--"), ("later_scan_ms", ":")):
+                axes.axhline(own[0][of], color=colour, linestyle=style)
+        axes.set(xlabel="bytes of code a photo", yscale="log", title=machine)
+        for written in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            written("{x:g}")  # 20, not 2 x 10^1
+        axes.plot([], [], "k--", label="scan, the first sketches")
+        axes.plot([], [], "k:", label="scan, later ones")
+    panels[0][0].set_ylabel(f"ms a sketch, k = {TOP_K}")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     save(figure, out, weights)
 
 
@@ -136,7 +139,7 @@ def main(
     )
     said = {"statistics_of": weights} | measured_on()
     rows = [row | said for row in measure(gallery, sketches, COORDINATES)]
-    kept = keep(out / "certified-times.json", rows, ("photos", "values", "coordinates"))
+    kept = keep(out / "certified-times.json", rows, ("machine", "photos", "values", "coordinates"))
     plot(kept, out / "certified-times.png", weights)
 
 

@@ -23,5 +23,6 @@ def test_rows_are_measured_kept_and_drawn(tmp_path: Path) -> None:
     keep(file, rows, key)
     kept = keep(file, [rows[0] | {"ms": 5.0}, rows[0] | {"coordinates": 24}], key)
     assert json.loads(file.read_text()) == kept == [rows[0] | {"coordinates": 24}, rows[0] | {"ms": 5.0}, rows[1]]
-    plot(kept, tmp_path / "times.png", "weights")
+    machines = ("Some CPU, 2 threads", "Another CPU, 8 threads")
+    plot([row | {"machine": machine} for machine in machines for row in kept], tmp_path / "times.png", "weights")
     assert (tmp_path / "times.png").stat().st_size > 1000

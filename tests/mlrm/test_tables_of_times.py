@@ -20,7 +20,7 @@ ROW = {
 }
 SEARCHED = {"most": 6902, "cold_ms": 74.4, "cold_most_ms": 288, "warm_ms": 57.3, "warm_most_ms": 103, "mb_read": 607.2}
 ON_DISK: dict[str, Any] = ROW | SEARCHED | {"own_memory_mb": 840.0, "memory": "all"}
-MADE_OF = "Measured 2026-01-02 on Some CPU, 2 threads; statistics of the weights `01234567`."
+MADE_OF = "Some CPU, 2 threads, 2026-01-02; statistics of the weights `01234567`:"
 
 
 def write(file: Path, rows: list[dict[str, Any]]) -> None:
@@ -35,38 +35,52 @@ def test_times_stand_below_their_plot_and_say_where_they_are_from(tmp_path: Path
     )
     lines = times.certified_times_table(tmp_path).splitlines()
     assert lines[0].endswith("](certified-times.png)")
-    assert lines[4] == (
+    assert lines[2] == MADE_OF
+    assert lines[6] == (
         "| 100,000 | 6,144 | 384 | 1,038 | 2,524 | 2.5 % | 3 | 14.0 ms | 140.0 ms (10.0 times) | 86.8 ms (6.2 times) "
         "| 210.0 ms (15.0 times) |"
     )
-    assert lines[-1] == MADE_OF
 
 
 def test_sketches_at_once_have_times_of_their_own(tmp_path: Path) -> None:
     each = {"together": 64, "each_ms": 2.5, "later_scan_each_ms": 7.5, "tuned_each_ms": 20.0}
     write(tmp_path / CERTIFIED_TIMES, [ROW | each])
     lines = times.certified_together_table(tmp_path).splitlines()
-    assert lines[2] == (
+    assert lines[0] == MADE_OF
+    assert lines[4] == (
         "| 100,000 | 6,144 | 384 | 1,038 | 2,524 | 64 | 2.50 ms | 7.50 ms (3.0 times) | 20.00 ms (8.0 times) |"
     )
-    assert lines[-1] == MADE_OF
+
+
+def test_every_machine_has_a_table_of_its_own(tmp_path: Path) -> None:
+    each = {"together": 64, "each_ms": 2.5, "later_scan_each_ms": 7.5, "tuned_each_ms": 20.0}
+    other = {"machine": "Another CPU, 8 threads", "date": "2026-01-03"}
+    write(tmp_path / CERTIFIED_TIMES, [ROW | each, ROW | each | other, ROW | each | {"coordinates": 512}])
+    lines = times.certified_together_table(tmp_path).splitlines()
+    begun = [number for number, line in enumerate(lines) if line.endswith(":")]
+    assert [lines[number].split(";")[0] for number in begun] == [
+        "Another CPU, 8 threads, 2026-01-03",
+        "Some CPU, 2 threads, 2026-01-02",
+    ]
+    parts = (lines[: begun[1]], lines[begun[1] :])
+    assert [sum(line.startswith("| 100,000") for line in part) for part in parts] == [1, 2]
 
 
 def test_a_gallery_on_the_disk_has_a_row_for_each_length_of_code(tmp_path: Path) -> None:
     scanned = ON_DISK | {"coordinates": 512, "scan_ms": 2500.0, "same": True}
     write(tmp_path / CERTIFIED_DISK, [ON_DISK, scanned, ON_DISK | {"memory": "3 GiB"}])
-    _, _, first, second, empty, last = times.certified_disk_table(tmp_path).splitlines()
+    made_of, _, _, _, first, second = times.certified_disk_table(tmp_path).splitlines()
     assert first == (
         "| 100,000 | 6,144 | 384 | 1,038 | 2,524 | 6,902 | 74, 288 ms | 57, 103 ms | 607 MB | 0.84 GB |  |"
     )
     assert second.endswith("| 0.84 GB | 2.5 s, the same answers |")
-    assert (empty, last) == ("", MADE_OF)
+    assert made_of == MADE_OF
 
 
 def test_memory_falls_from_row_to_row_of_what_was_run_with_less(tmp_path: Path) -> None:
     rows = [ON_DISK | {"memory": memory} for memory in ("1 GiB", "1.5 GiB", "12 GiB", "3 GiB", "all")]
     write(tmp_path / CERTIFIED_DISK, [*rows, ON_DISK | {"coordinates": 704}])
-    found = [line.split(" | ")[0] for line in times.certified_memory_table(tmp_path).splitlines()[2:-2]]
+    found = [line.split(" | ")[0] for line in times.certified_memory_table(tmp_path).splitlines()[4:]]
     assert found == ["| not limited", "| 12 GiB", "| 3 GiB", "| 1.5 GiB", "| 1 GiB"]
 
 
