@@ -13,17 +13,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.blocks import GalleryBlock, slack_of_differences
+from kernels.cpu.differences import BLOCK, rest_of_squares, squares_of
 from kernels.cpu.jit import any_order, part
-from kernels.cpu.rows import CACHE_LINE, Rows, fetch, held, held_in_float32, load
+from kernels.cpu.rows import Rows, held, held_in_float32
 from kernels.cpu.threads import Work, over_all
 from kernels.reference import RegionFeatures
 
 TILE_ROWS = 8
 """Rows whose vectors of one region and level stay in the cache while all queries pass: 27 KB at 1664 channels."""
-AHEAD = 4
-"""Rows between what is computed and what is asked from memory. The processor's own prefetching stops at every page."""
+AHEAD_BYTES = 8192
+"""Between what one query reads and what is asked from memory: the processor's own prefetching stops at every page."""
 RUN_ROWS = 256
 """Rows that a thread takes at a time."""
+
+
+squares = squares_of(1, 1, registers=2)
+squares_fetching = squares_of(1, 1, registers=2, fetching=True)
+squares_of_four = squares_of(1, 4, registers=2)
+squares_of_eight = squares_of(2, 4, registers=1)
+squares_of_eight_fetching = squares_of(2, 4, registers=1, fetching=True)
 
 
 class Slack(NamedTuple):
@@ -63,75 +71,14 @@ def _distances(query: RegionFeatures, block: GalleryBlock, power: int, given_up:
     queries, count = len(ours.rows.region_weights), len(block)
     result = torch.zeros((queries, count))
     out = result.numpy()
-    # One query passes over the rows as they lie in memory; several pass over a tile, one region after the other.
-    tile = 1 if queries == 1 else TILE_ROWS
+    add = _distances_to_one if queries == 1 else _distances_of_run
 
     def run(start: int, stop: int) -> None:
-        _distances_of_run(ours.rows, theirs.rows, power, tile, start, stop, out)
+        add(ours.rows, theirs.rows, power, start, stop, out)
         if given_up is not None:
             _lower(given_up, out[:, start:stop])
 
     return result, Work(count, RUN_ROWS, run)
-
-
-@part
-def squares(
-    query_stored: NDArray[np.generic], query: int, stored: NDArray[np.generic], row: int, channels: int
-) -> np.float32:
-    """Squared distance of two vectors at two addresses, float32."""
-    total = np.float32(0)
-    for c in range(channels):
-        difference = load(query_stored, query, c) - load(stored, row, c)
-        total += difference * difference
-    return total
-
-
-@part
-def squares_of_four(
-    query_stored: NDArray[np.generic], query: int, stored: NDArray[np.generic], row: int, stride: int, channels: int
-) -> tuple[np.float32, ...]:
-    """As `squares` for four rows, `stride` bytes apart: the query is loaded once."""
-    second, third, fourth = row + stride, row + 2 * stride, row + 3 * stride
-    a = b = c = d = np.float32(0)
-    for i in range(channels):
-        value = load(query_stored, query, i)
-        a_difference = value - load(stored, row, i)
-        b_difference = value - load(stored, second, i)
-        c_difference = value - load(stored, third, i)
-        d_difference = value - load(stored, fourth, i)
-        a += a_difference * a_difference
-        b += b_difference * b_difference
-        c += c_difference * c_difference
-        d += d_difference * d_difference
-    return a, b, c, d
-
-
-@part
-def squares_of_eight(
-    query_stored: NDArray[np.generic],
-    query: int,
-    other: int,
-    stored: NDArray[np.generic],
-    row: int,
-    stride: int,
-    channels: int,
-) -> tuple[np.float32, ...]:
-    """As `squares_of_four` for two queries: the rows are loaded and converted once for both."""
-    second, third, fourth = row + stride, row + 2 * stride, row + 3 * stride
-    a = b = c = d = e = f = g = h = np.float32(0)
-    for i in range(channels):
-        value, another = load(query_stored, query, i), load(query_stored, other, i)
-        w, x = load(stored, row, i), load(stored, second, i)
-        y, z = load(stored, third, i), load(stored, fourth, i)
-        a += (value - w) * (value - w)
-        b += (value - x) * (value - x)
-        c += (value - y) * (value - y)
-        d += (value - z) * (value - z)
-        e += (another - w) * (another - w)
-        f += (another - x) * (another - x)
-        g += (another - y) * (another - y)
-        h += (another - z) * (another - z)
-    return a, b, c, d, e, f, g, h
 
 
 @part
@@ -160,58 +107,75 @@ def _lower(given_up: Slack, distances: NDArray[np.float32]) -> None:
 
 
 @part
-def term(query: Rows, gallery: Rows, power: int, q: int, g: int, r: int, level: int) -> np.float32:
-    """The weighted distance of one pair in one region and level, float32."""
-    value, width = gallery.stored.itemsize, query.stored.itemsize
-    square = squares(
-        query.stored,
-        query.base[level] + (q * query.row[level] + r * query.region[level]) * width,
-        gallery.stored,
-        gallery.base[level] + (g * gallery.row[level] + r * gallery.region[level]) * value,
-        gallery.channels[level],
-    )
+def term(
+    query: Rows, gallery: Rows, power: int, q: int, g: int, r: int, level: int, fetching: bool, following: int
+) -> np.float32:
+    """The weighted distance of one pair in one region and level, float32.
+
+    fetching: a vector at the address `following` is asked for meanwhile.
+    """
+    ours = query.base[level] + (q * query.row[level] + r * query.region[level]) * query.stored.itemsize
+    theirs = gallery.base[level] + (g * gallery.row[level] + r * gallery.region[level]) * gallery.stored.itemsize
+    channels = gallery.channels[level]
+    whole = channels // BLOCK * BLOCK
+    if fetching:
+        square = squares_fetching(gallery.stored, ours, 0, theirs, 0, whole, following)[0]
+    else:
+        square = squares(gallery.stored, ours, 0, theirs, 0, whole, 0)[0]
+    square += rest_of_squares(query.stored, ours, gallery.stored, theirs, channels)
     result: np.float32 = weight(query, gallery, power, q, g, r, level) * np.sqrt(square)
     return result
 
 
 @any_order
-def _distances_of_run(
-    query: Rows, gallery: Rows, power: int, tile: int, start: int, stop: int, out: NDArray[np.float32]
-) -> None:
-    """Add to out [Q, N], zeros, the distances of rows start to stop."""
+def _distances_to_one(query: Rows, gallery: Rows, power: int, start: int, stop: int, out: NDArray[np.float32]) -> None:
+    """Add to out [1, N], zeros, the distances of rows start to stop, as they lie in memory."""
+    value = gallery.stored.itemsize
+    for level in range(len(gallery.base)):
+        for g in range(start, stop):
+            for r in range(gallery.region_weights.shape[1]):
+                here = gallery.base[level] + (g * gallery.row[level] + r * gallery.region[level]) * value
+                out[0, g] += term(query, gallery, power, 0, g, r, level, True, here + AHEAD_BYTES)
+
+
+@any_order
+def _distances_of_run(query: Rows, gallery: Rows, power: int, start: int, stop: int, out: NDArray[np.float32]) -> None:
+    """Add to out [Q, N], zeros, the distances of rows start to stop: tile by tile, one region after the other."""
     value, width = gallery.stored.itemsize, query.stored.itemsize
     queries = out.shape[0]
     for level in range(len(gallery.base)):
         channels, stride = gallery.channels[level], query.row[level] * width
-        for first in range(start, stop, tile):
-            last = min(first + tile, stop)
+        step, whole = gallery.row[level] * value, channels // BLOCK * BLOCK
+        for first in range(start, stop, TILE_ROWS):
+            last = min(first + TILE_ROWS, stop)
             fours = first + (last - first) // 4 * 4
             for r in range(gallery.region_weights.shape[1]):
                 o_query = query.base[level] + r * query.region[level] * width
                 o_row = gallery.base[level] + r * gallery.region[level] * value
-                step = gallery.row[level] * value
-                ahead = max(tile, AHEAD) * step
-                for g in range(first, last):
-                    for line in range(0, channels * value, CACHE_LINE):
-                        fetch(o_row + g * step + ahead + line)
                 for q in range(0, queries - 1, 2):
                     here = o_query + q * stride
                     for g in range(first, fours, 4):
-                        eight = squares_of_eight(
-                            query.stored, here, here + stride, gallery.stored, o_row + g * step, step, channels
-                        )
+                        row = o_row + g * step
+                        if q == 0:
+                            following = row + TILE_ROWS * step
+                            eight = squares_of_eight_fetching(gallery.stored, here, stride, row, step, whole, following)
+                        else:
+                            eight = squares_of_eight(gallery.stored, here, stride, row, step, whole, 0)
                         for i in range(8):
                             j, h = q + i // 4, g + i % 4
-                            out[j, h] += weight(query, gallery, power, j, h, r, level) * np.sqrt(eight[i])
+                            rest = rest_of_squares(
+                                query.stored, o_query + j * stride, gallery.stored, o_row + h * step, channels
+                            )
+                            out[j, h] += weight(query, gallery, power, j, h, r, level) * np.sqrt(eight[i] + rest)
                 if queries % 2:
                     q = queries - 1
+                    here = o_query + q * stride
                     for g in range(first, fours, 4):
-                        four = squares_of_four(
-                            query.stored, o_query + q * stride, gallery.stored, o_row + g * step, step, channels
-                        )
+                        four = squares_of_four(gallery.stored, here, 0, o_row + g * step, step, whole, 0)
                         for i in range(4):
-                            out[q, g + i] += weight(query, gallery, power, q, g + i, r, level) * np.sqrt(four[i])
+                            h = g + i
+                            rest = rest_of_squares(query.stored, here, gallery.stored, o_row + h * step, channels)
+                            out[q, h] += weight(query, gallery, power, q, h, r, level) * np.sqrt(four[i] + rest)
                 for q in range(queries):
                     for g in range(fours, last):
-                        one = squares(query.stored, o_query + q * stride, gallery.stored, o_row + g * step, channels)
-                        out[q, g] += weight(query, gallery, power, q, g, r, level) * np.sqrt(one)
+                        out[q, g] += term(query, gallery, power, q, g, r, level, False, 0)

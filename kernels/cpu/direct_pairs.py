@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.blocks import GalleryBlock, slack_of_differences
-from kernels.cpu.direct import AHEAD, Slack, lowered, term
+from kernels.cpu.direct import Slack, lowered, term
 from kernels.cpu.jit import any_order
 from kernels.cpu.pairs import Pairs
-from kernels.cpu.rows import CACHE_LINE, Rows, fetch, held, held_in_float32
+from kernels.cpu.rows import Rows, held, held_in_float32
 from kernels.cpu.threads import over_all
 from kernels.reference import RegionFeatures
 
 TOGETHER = 128
 """Queries whose pairs are taken row by row: a row is read from memory once for all of them."""
+AHEAD = 4
+"""Pairs between what is computed and the row that is asked from memory."""
 FEWEST_PAIRS = 256
 """That a thread takes at a time: some 0.3 ms."""
 
@@ -55,11 +57,10 @@ def _lower_bounds(
     for level in range(len(gallery.base)):
         for i in range(len(rows)):
             for r in range(gallery.region_weights.shape[1]):
-                if i + AHEAD < len(rows) and rows[i + AHEAD] != rows[i + AHEAD - 1]:
-                    place = rows[i + AHEAD] * gallery.row[level] + r * gallery.region[level]
-                    for line in range(0, gallery.channels[level] * value, CACHE_LINE):
-                        fetch(gallery.base[level] + place * value + line)
-                found[i] += term(query, gallery, power, owners[i], rows[i], r, level)
+                another = i + AHEAD < len(rows) and rows[i + AHEAD] != rows[i + AHEAD - 1]
+                place = rows[i + AHEAD] * gallery.row[level] + r * gallery.region[level] if another else 0
+                following = gallery.base[level] + place * value
+                found[i] += term(query, gallery, power, owners[i], rows[i], r, level, another, following)
     for i in range(len(rows)):
         found[i] = lowered(found[i], given_up)
     return found

@@ -3,7 +3,7 @@
 Written for vector types: for loops LLVM prefers registers of half the width, and takes twice the time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -20,23 +20,23 @@ FLOATS = ir.VectorType(ir.FloatType(), LANES)
 DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
 
 
-def _loop(builder: Any, blocks: Any, start: Any, body: Callable[[Any, Any], Any]) -> Any:
-    """`body(block, value)` for block 0 to blocks - 1, each given what the one before returned, the first `start`."""
+def loop(builder: Any, blocks: Any, start: Sequence[Any], body: Callable[[Any, list[Any]], Sequence[Any]]) -> list[Any]:
+    """`body(block, values)` for block 0 to blocks - 1, each given what the one before returned, the first `start`."""
     before = builder.block
     head, inside, done = (builder.append_basic_block(name) for name in ("blocks", "values", "done"))
     builder.branch(head)
     builder.position_at_end(head)
-    block, value = builder.phi(WIDE), builder.phi(start.type)
+    block, values = builder.phi(WIDE), [builder.phi(value.type) for value in start]
     builder.cbranch(builder.icmp_signed("<", block, blocks), inside, done)
     builder.position_at_end(inside)
-    new = body(block, value)
+    new = body(block, values)
     following = builder.add(block, WIDE(1))
     builder.branch(head)
-    for phi, begin, end in ((block, WIDE(0), following), (value, start, new)):
+    for phi, begin, end in zip((block, *values), (WIDE(0), *start), (following, *new), strict=True):
         phi.add_incoming(begin, before)
         phi.add_incoming(end, inside)
     builder.position_at_end(done)
-    return value
+    return values
 
 
 def as_floats(builder: Any, value: Any, dtype: Any) -> Any:
@@ -63,13 +63,13 @@ def _convert(
         wide = target.dtype == types.float64
         out = builder.inttoptr(to, (DOUBLES if wide else FLOATS).as_pointer())
 
-        def convert(block: Any, nothing: Any) -> Any:
+        def convert(block: Any, nothing: list[Any]) -> list[Any]:
             value = builder.load(builder.gep(source, [block]), align=2)
             value = (as_float64 if wide else as_floats)(builder, value, stored.dtype)
             builder.store(value, builder.gep(out, [block]), align=64)
             return nothing
 
-        _loop(builder, blocks, WIDE(0), convert)
+        loop(builder, blocks, [], convert)
         return context.get_dummy_value()
 
     return types.void(stored, types.int64, types.int64, target, types.int64), generate
@@ -91,15 +91,15 @@ def _squared_distance(
             for address, array, align in ((query, near, 64), (row, stored, 2))
         ]
 
-        def add(block: Any, total: Any) -> Any:
+        def add(block: Any, total: list[Any]) -> list[Any]:
             values = [
                 as_float64(builder, builder.load(builder.gep(side, [block]), align=align), dtype)
                 for side, dtype, align in sides
             ]
             difference = builder.fsub(*values)
-            return builder.fadd(total, builder.fmul(difference, difference))
+            return [builder.fadd(total[0], builder.fmul(difference, difference))]
 
-        folded, width = _loop(builder, blocks, DOUBLES([0.0] * LANES), add), LANES
+        (folded,), width = loop(builder, blocks, [DOUBLES([0.0] * LANES)], add), LANES
         while width > 1:
             width //= 2
             lower, upper = (

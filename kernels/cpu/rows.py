@@ -128,15 +128,20 @@ def _load(typing_context: Any, stored: Any, address: Any, index: Any) -> tuple[A
     return types.float32(stored, types.int64, types.int64), generate
 
 
+def ask_for(builder: Any, address: Any) -> None:
+    """As `fetch`, for those who build kernels' parts themselves."""
+    byte, quad = ir.IntType(8), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), quad, quad, quad])
+    prefetch = builder.module.declare_intrinsic("llvm.prefetch", (byte.as_pointer(),), kind)
+    pointer = builder.inttoptr(address, byte.as_pointer())
+    builder.call(prefetch, [pointer, *(ir.Constant(quad, value) for value in (0, 2, 1))])
+
+
 def _fetch(typing_context: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
     """Ask for the cache line at `address`, which need not exist, to come into the second cache."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        byte, quad = ir.IntType(8), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), quad, quad, quad])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", (byte.as_pointer(),), kind)
-        pointer = builder.inttoptr(arguments[0], byte.as_pointer())
-        builder.call(prefetch, [pointer, *(ir.Constant(quad, value) for value in (0, 2, 1))])
+        ask_for(builder, arguments[0])
         return context.get_dummy_value()
 
     return types.void(types.int64), generate

@@ -41,12 +41,12 @@ class Vector:
     @classmethod
     def load(cls, builder: Any, address: Any) -> "Vector":
         """Float32 values that lie together."""
-        return cls(builder, _loaded(builder, address, ir.FloatType(), 4))
+        return cls(builder, load_lanes(builder, address, ir.FloatType(), 4))
 
     @classmethod
     def load_half(cls, builder: Any, address: Any) -> "Vector":
         """Float16 values that lie together: exact."""
-        return cls(builder, builder.fpext(_loaded(builder, address, ir.HalfType(), 2), cls.kind))
+        return cls(builder, builder.fpext(load_lanes(builder, address, ir.HalfType(), 2), cls.kind))
 
     @classmethod
     def rounded(cls, builder: Any, integers: Any) -> "Vector":
@@ -73,6 +73,14 @@ class Vector:
         """The root of each."""
         return self._call("llvm.sqrt")
 
+    def sum(self) -> Any:
+        """All lanes in one, in any order."""
+        single = ir.FloatType()
+        add = self._builder.module.declare_intrinsic(
+            f"llvm.vector.reduce.fadd.v{LANES}f32", (), ir.FunctionType(single, [single, self.kind])
+        )
+        return self._builder.call(add, [single(0.0), self.value], fastmath=FLAGS)
+
     def not_negative(self) -> "Vector":
         """Each, or 0 where it is less or not a number."""
         zero = ir.Constant(self.kind, [0.0] * LANES)
@@ -92,7 +100,7 @@ class Vector:
 
 def load_integers(builder: Any, address: Any) -> Any:
     """LANES 32-bit integers that lie together, for `Vector.rounded`. Numba would add them in 64 bits."""
-    return _loaded(builder, address, QUAD, 4)
+    return load_lanes(builder, address, QUAD, 4)
 
 
 def every(builder: Any, scalar: Any) -> Any:
@@ -102,7 +110,8 @@ def every(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(single, nothing, ir.Constant(ir.VectorType(QUAD, LANES), [0] * LANES))
 
 
-def _loaded(builder: Any, address: Any, stored: Any, align: int) -> Any:
+def load_lanes(builder: Any, address: Any, stored: Any, align: int) -> Any:
+    """LANES values of an LLVM type that lie together."""
     return builder.load(builder.inttoptr(address, ir.VectorType(stored, LANES).as_pointer()), align=align)
 
 
