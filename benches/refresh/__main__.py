@@ -72,7 +72,8 @@ def main(
     """Make every committed result, table and picture that depends on the shipped weights anew.
 
     Steps whose files carry the shipped weights' fingerprint are left out, so a stopped run goes on where it was. A step
-    whose data or programs aren't at hand is named and left. Times are not made here.
+    whose data or programs aren't at hand is named and left. Times are not made here. On one machine all files come out
+    the same again; on another processor, last digits and single survivors of codes may differ.
     """
     steps = _chosen(only)
     if listing:

@@ -104,7 +104,7 @@ def parity_table(root: Path) -> str:
             f"{row['dtype']}, {row['bytes'] / 2**20:.1f} MiB",
             row["backend"],
             f"{row['worst_rms']:.1e}",
-            f"{row['lowest_cosine']:.6f}",
+            f"{row['lowest_cosine']:.4f}",
             f"{row['top1']:.3f}",
             f"{row['top10']:.3f}",
             f"{row['correlation']:.4f}",

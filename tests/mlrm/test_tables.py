@@ -117,7 +117,7 @@ def test_parity_has_a_row_for_each_file_and_backend(tmp_path: Path) -> None:
     (tmp_path / PARITY).write_text(json.dumps({"rows": [row]}))
     head, _, line = searches.parity_table(tmp_path).splitlines()
     assert head.endswith("| acc@1 % (PyTorch 89.1) |")
-    assert line == "| fp16, 3.0 MiB | onnx | 5.5e-03 | 0.500000 | 1.000 | 0.998 | 1.0000 | 90.6 |"
+    assert line == "| fp16, 3.0 MiB | onnx | 5.5e-03 | 0.5000 | 1.000 | 0.998 | 1.0000 | 90.6 |"
 
 
 def test_parts_in_half_precision_stand_by_type_and_those_exported_in_bold(tmp_path: Path) -> None:
