@@ -14,7 +14,7 @@ from engine import Retriever
 from engine.ingest import SEGMENT_PHOTOS
 from kernels import GalleryBlock, ImplementationError, distance_topk
 from kernels.cpu import products
-from kernels.cpu.nearest import PAYS, SERVED
+from kernels.cpu.nearest import SERVED
 from kernels.cpu.packed import packed
 from kernels.dispatch import pick_for
 from mlrm.features import Features
@@ -27,9 +27,11 @@ class Kernels(Searcher):
         self._block, self._impl = GalleryBlock.of(gallery), impl
 
     def search(self, query: Rows, top_k: int) -> Tensor:
-        """Exact. Too few sketches for codes find the rows as the first do, however many came before: see `Packed`."""
-        if len(query) < PAYS:
-            self._block.cache.pop(SERVED, None)
+        """Exact. As the first sketches find the rows, however many came before: see `Packed`.
+
+        Only sketches that pay for codes in one search have them made, and find them later.
+        """
+        self._block.cache.pop(SERVED, None)
         return distance_topk(query, self._block, top_k, impl=self._impl)[1]
 
 

@@ -44,7 +44,8 @@ def _permitted() -> bool:
         return False
 
 
-def _call(builder: Any, name: str, kinds: list[Any], arguments: list[Any]) -> None:
+def call(builder: Any, name: str, kinds: list[Any], arguments: list[Any]) -> None:
+    """One of the unit's instructions, for those who build kernels' parts themselves."""
     kind = ir.FunctionType(ir.VoidType(), kinds)
     builder.call(builder.module.declare_intrinsic(f"llvm.x86.{name}", (), kind), arguments)
 
@@ -54,7 +55,7 @@ def _configure(typing_context: Any, address: Any) -> tuple[Any, Callable[..., An
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = ir.IntType(8).as_pointer()
-        _call(builder, "ldtilecfg", [pointer], [builder.inttoptr(arguments[0], pointer)])
+        call(builder, "ldtilecfg", [pointer], [builder.inttoptr(arguments[0], pointer)])
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
@@ -64,7 +65,7 @@ def _release(typing_context: Any) -> tuple[Any, Callable[..., Any]]:
     """Give this thread's tiles back."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _call(builder, "tilerelease", [], [])
+        call(builder, "tilerelease", [], [])
         return context.get_dummy_value()
 
     return types.void(), generate
@@ -88,10 +89,10 @@ def _multiply(
 
         def move(name: str, tile: int, address: Any, stride: int) -> None:
             place = builder.inttoptr(address, pointer)
-            _call(builder, name, [byte, pointer, wide], [byte(tile), place, wide(stride)])
+            call(builder, name, [byte, pointer, wide], [byte(tile), place, wide(stride)])
 
         for tile in sums:
-            _call(builder, "tilezero", [byte], [byte(tile)])
+            call(builder, "tilezero", [byte], [byte(tile)])
         before = builder.block
         loop = builder.append_basic_block("blocks")
         done = builder.append_basic_block("sums")
@@ -106,7 +107,7 @@ def _multiply(
             if column == 0:
                 move("tileloadd64", QUERY_TILE, builder.add(there, apart) if group else there, ROW_BYTES)
             move("tileloadd64", ROW_TILE, builder.add(here, wide(column * ROW_BYTES)), TILE_ROWS * 4)
-            _call(builder, "tdpbsud", [byte] * 3, [byte(tile), byte(QUERY_TILE), byte(ROW_TILE)])
+            call(builder, "tdpbsud", [byte] * 3, [byte(tile), byte(QUERY_TILE), byte(ROW_TILE)])
         following = builder.add(block, wide(1))
         builder.cbranch(builder.icmp_signed("<", following, blocks), loop, done)
         block.add_incoming(wide(0), before)

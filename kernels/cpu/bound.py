@@ -1,4 +1,4 @@
-"""From integer products to lower bounds of the distance: the arithmetic that every screen shares.
+"""From products to lower bounds of the distance: the arithmetic that every screen by codes shares, and by rounded rows.
 
 With x, y the vectors measured from the packed block's centre, x = x^ + r_x, |r_x| <= e_x, and n = <x^, y^> / (s_x s_y)
 exact in integers,
@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from kernels.bounds import FLOAT32_ROUNDOFF
+from kernels.cpu.amx import TILE_QUERIES
 from kernels.cpu.direct import Slack, lowered
 from kernels.cpu.jit import part
 from kernels.cpu.packed import ERROR, LEVEL_WEIGHT, NORM, REGION_WEIGHT, SCALE, SQUARE
@@ -46,16 +47,33 @@ def add_term(
     total: NDArray[np.float32],
 ) -> None:
     """Add a lower bound of w |x - y| for one query, region and level and a tile of rows, n = dots + start."""
-    _add(dots.ctypes.data, start, query.ctypes.data, rows.ctypes.data, power, total.ctypes.data)
+    _add(dots, dots.ctypes.data, start, query.ctypes.data, rows.ctypes.data, power, total.ctypes.data, TILE_ROWS)
+
+
+@part
+def add_rounded_term(
+    dots: NDArray[np.float32],
+    row: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    power: int,
+    total: NDArray[np.float32],
+) -> None:
+    """As `add_term` for one row and 16 queries, n = dots in float32 with its error in the row's: see `rounded`."""
+    nothing, o_dots, o_total = np.int32(0), dots.ctypes.data, total.ctypes.data
+    _add(dots, o_dots, nothing, row.ctypes.data, queries.ctypes.data, power, o_total, TILE_QUERIES)
 
 
 def _add_term(
-    typing_context: Any, dots: Any, start: Any, query: Any, rows: Any, power: Any, total: Any
+    typing_context: Any, typed: Any, dots: Any, start: Any, one: Any, others: Any, power: Any, total: Any, count: Any
 ) -> tuple[Any, Callable[..., Any]]:
-    """`add_term` at addresses."""
+    """Of one vector and `count` of the other side, a literal, at addresses; the bound is the same for both sides.
+
+    typed: an array of the type of `dots`, int32, to which `start` is added, or float32.
+    """
+    apart_by = 4 * count.literal_value
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        dots, start, query, rows, power, total = arguments
+        _, dots, start, query, rows, power, total, _ = arguments
         ours = Vector.table(builder, query, LEVEL_WEIGHT + 1)
         half, two, kept, vanished = (Vector.of(builder, value) for value in (0.5, 2, KEPT, VANISHED))
         scale, error = two * ours[SCALE], two * ours[ERROR]
@@ -64,24 +82,28 @@ def _add_term(
 
         def add(lane: Any) -> None:
             def place(address: Any, row: int = 0) -> Any:
-                return builder.add(address, builder.mul(builder.add(lane, WIDE(row * TILE_ROWS)), WIDE(4)))
+                return builder.add(address, builder.add(builder.mul(lane, WIDE(4)), WIDE(row * apart_by)))
 
             theirs = [Vector.load(builder, place(rows, kind)) for kind in range(LEVEL_WEIGHT + 1)]
-            n = Vector.rounded(builder, builder.add(load_integers(builder, place(dots)), begin))
+            if typed.dtype == types.int32:
+                n = Vector.rounded(builder, builder.add(load_integers(builder, place(dots)), begin))
+            else:
+                n = Vector.load(builder, place(dots))
             apart = kept * (ours[SQUARE] + theirs[SQUARE]) - vanished - scale * theirs[SCALE] * n
             apart = apart - (reach * theirs[ERROR] + theirs[NORM] * error)
             region = ((ours[REGION_WEIGHT] + theirs[REGION_WEIGHT]) * half).squared_if(squared)
             weight = (ours[LEVEL_WEIGHT] + theirs[LEVEL_WEIGHT]) * half * region
             (Vector.load(builder, place(total)) + weight * apart.not_negative().sqrt()).store(place(total))
 
-        for_each(builder, TILE_ROWS, add)
+        for_each(builder, count.literal_value, add)
         return context.get_dummy_value()
 
-    addresses = types.int64, types.int32, *[types.int64] * 4
-    return types.void(*addresses), generate
+    return types.void(typed, types.int64, types.int32, *[types.int64] * 4, count), generate
 
 
-_add = cast(Callable[[int, np.int32, int, int, int, int], None], intrinsic(_add_term))
+_add = cast(
+    Callable[[NDArray[Any], int, np.int32, int, int, int, int, int], None], intrinsic(prefer_literal=True)(_add_term)
+)
 
 
 @part

@@ -1,6 +1,7 @@
 """The rows with the smallest lower bounds, by the form that is fastest for the number of queries."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,26 +11,31 @@ from torch import Tensor
 from kernels.blocks import GalleryBlock
 from kernels.cpu import amx, products
 from kernels.cpu.direct import bounding
-from kernels.cpu.packed import Packed, affordable, is_packed, packable, packed
+from kernels.cpu.packed import Packed, affordable, is_packed, mean_of_sample, packable, packed
 from kernels.cpu.packed_queries import PackedQueries, pack_queries
+from kernels.cpu.rounded import round_queries
 from kernels.cpu.rows import held_in_float32
 from kernels.cpu.screen import screening
+from kernels.cpu.screen_rounded import can_be_rounded
+from kernels.cpu.screen_rounded import screening as screening_rounded
 from kernels.cpu.smallest import smallest
 from kernels.cpu.threads import over_all
 from kernels.reference import FeatureTensors, RegionFeatures
 
 GROUP = 4
-"""From so many queries on they are a group, and share what they read."""
+"""From so many queries on they are a group, and share what they read and round."""
 PAYS = 32
-"""After this many queries, alone or in groups, the rows are packed as codes, which takes about as long as codes would
-have saved them: see `packed`."""
-SERVED = "cpu.served"
-"""Where a block's cache keeps what was counted."""
+"""Once codes would have saved as much as they save this many single queries, which is about what packing takes, the
+rows are packed: see `saved` and `packed`."""
+SERVED, CENTRE = "cpu.served", "cpu.centre"
+"""Where a block's cache keeps what was counted, and what its rows and the queries are measured from."""
 SPARSE = 4
 """Where more than one row in this many is wanted, 8 bits leave too many rows in doubt, and float32 differences are
 taken of all."""
 SPARE = 2
-"""So many times as many bounds from codes are kept: the few rows in doubt are among them."""
+"""So many times as many bounds of 8 bits are kept: the few rows in doubt are among them."""
+ROUNDED_ALIKE = 64
+"""So many queries cost a pass over rounded rows little more than a few do."""
 MATRIX_VALUES = 1 << 25
 """Bounds held at a time: 128 MB, twice that while those of several blocks are joined. More queries than fit come in
 groups."""
@@ -43,21 +49,23 @@ def smallest_bounds(
     Float32 and rows int64 [Q, K], ascending; rows are numbered over all blocks, one block after the other.
     """
     queries, total = len(query.region_weights), sum(len(block) for block in blocks)
-    sparse = products.fastest() is not None and count * SPARSE <= total
-    worth = [sparse and packable(block) and _worth_packing(block, queries) for block in blocks]
+    few = count * SPARSE <= total
+    packing = few and products.fastest() is not None
+    worth = [packing and packable(block) and _worth_packing(block, queries) for block in blocks]
     if queries < GROUP:  # nobody waits for more than one block to be packed
         new = (number for number, block in enumerate(blocks) if worth[number] and not is_packed(block))
         for number in list(new)[1:]:
             worth[number] = False
     codes = _codes(blocks, worth)
-    if any(codes):
+    rounded = [few and not coded and _is_rounded(block, queries) for block, coded in zip(blocks, worth, strict=True)]
+    if any(worth) or any(rounded):
         count = min(sum(block.live_count for block in blocks), SPARE * count)
     group = max(amx.TILE_QUERIES, MATRIX_VALUES // max(1, total) // amx.TILE_QUERIES * amx.TILE_QUERIES)
     lower = torch.empty((queries, count))
     rows = torch.empty((queries, count), dtype=torch.int64)
     for start in range(0, queries, group):
         part = query if queries <= group else GalleryBlock.of(_rows(query, start, start + group))
-        found, where = smallest(_bounds(part, blocks, codes, region_weight_power), count)
+        found, where = smallest(_bounds(part, blocks, codes, rounded, region_weight_power), count)
         lower[start : start + group], rows[start : start + group] = torch.from_numpy(found), torch.from_numpy(where)
     return lower, rows
 
@@ -73,20 +81,31 @@ def _rows(features: RegionFeatures, start: int, stop: int) -> FeatureTensors:
 
 
 def _bounds(
-    query: RegionFeatures, blocks: Sequence[GalleryBlock], codes: Sequence[Packed | None], region_weight_power: int
+    query: RegionFeatures,
+    blocks: Sequence[GalleryBlock],
+    codes: Sequence[Packed | None],
+    rounded: Sequence[bool],
+    region_weight_power: int,
 ) -> NDArray[np.float32]:
-    """Bounds of every block's rows side by side, by its codes where it has some; infinity for dead rows."""
+    """Bounds of every block's rows side by side; infinity for dead rows.
+
+    By its codes where a block has some, by its rounded rows where it is said so, and else by differences.
+    """
     ours, by_centre, product = held_in_float32(query), dict[int, PackedQueries](), products.fastest()
+    first = next((block for block, is_rounded in zip(blocks, rounded, strict=True) if is_rounded), None)
+    in_bfloat16 = None if first is None else round_queries(ours, first.derived(CENTRE, partial(mean_of_sample, first)))
     result, works = [], []
-    for block, rows in zip(blocks, codes, strict=True):
-        if rows is None or product is None:
-            bounds, work = bounding(query, block, region_weight_power)
-            result.append(bounds.numpy())
-        else:
+    for block, rows, is_rounded in zip(blocks, codes, rounded, strict=True):
+        if rows is not None and product is not None:
             if id(rows.centre) not in by_centre:
                 by_centre[id(rows.centre)] = pack_queries(ours, rows.centre, product)
             found, work = screening(query, by_centre[id(rows.centre)], block, rows, region_weight_power)
-            result.append(found)
+        elif is_rounded and in_bfloat16 is not None:
+            found, work = screening_rounded(query, in_bfloat16, block, region_weight_power)
+        else:
+            bounds, work = bounding(query, block, region_weight_power)
+            found = bounds.numpy()
+        result.append(found)
         works.append(work)
     over_all(works)
     for block, of_block in zip(blocks, result, strict=True):
@@ -95,10 +114,19 @@ def _bounds(
     return result[0] if len(result) == 1 else np.concatenate(result, 1)
 
 
+def _is_rounded(block: GalleryBlock, queries: int) -> bool:
+    return queries >= GROUP and can_be_rounded(block)
+
+
+def saved(block: GalleryBlock, queries: int) -> int:
+    """What codes would save a search by so many queries, in units of what they save a single one."""
+    return -(-queries // ROUNDED_ALIKE) if _is_rounded(block, queries) else queries
+
+
 def _worth_packing(block: GalleryBlock, queries: int) -> bool:
-    """Whether to screen codes: they are there, or enough queries came to pay for them, and they fit."""
+    """Whether to screen codes: they are there, or would have saved enough to pay for them, and they fit."""
     if is_packed(block):
         return True
-    served = block.cache.get(SERVED, 0) + queries
+    served = block.cache.get(SERVED, 0) + saved(block, queries)
     block.cache[SERVED] = served
     return bool(served >= PAYS) and affordable(block)

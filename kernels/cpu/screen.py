@@ -39,15 +39,26 @@ def screening(
     """As `screen`: the bounds, and the work that fills them."""
     count, tiles = queries.sides.shape[1], len(rows.codes)
     bounds = np.empty((count, tiles * TILE_ROWS), np.float32)
-    given_up = Slack.of(
-        1.01 * FLOAT32_ROUNDOFF * (2 + weighted_sum_error(len(rows.centre))),
-        slack_of_differences(query, [block], region_weight_power)[1],
-    )
+    given_up = given_up_by_products(query, block, len(rows.centre), region_weight_power)
     fill = screen_amx.fill if queries.product == "amx" else screen_lanes.fill
 
     def run(first: int, last: int) -> None:
         fill(queries, rows, region_weight_power, given_up, first, last, bounds)
 
-    # Two runs a thread even out; more of them would cost a small block more than its arithmetic.
-    step = max(1, min(RUN_TILES, -(-tiles // (2 * torch.get_num_threads()))))
-    return bounds[:, : len(block)], Work(tiles, step, run)
+    return bounds[:, : len(block)], Work(tiles, run_of(tiles), run)
+
+
+def given_up_by_products(query: RegionFeatures, block: GalleryBlock, terms: int, region_weight_power: int) -> Slack:
+    """What a sum of weighted roots gives up to bound a distance from below, where each root bounds its own."""
+    return Slack.of(
+        1.01 * FLOAT32_ROUNDOFF * (2 + weighted_sum_error(terms)),
+        slack_of_differences(query, [block], region_weight_power)[1],
+    )
+
+
+def run_of(tiles: int) -> int:
+    """How many tiles a thread takes at a time.
+
+    Two runs a thread even out; more of them would cost a small block more than its arithmetic.
+    """
+    return max(1, min(RUN_TILES, -(-tiles // (2 * torch.get_num_threads()))))

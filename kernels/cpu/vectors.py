@@ -75,11 +75,7 @@ class Vector:
 
     def sum(self) -> Any:
         """All lanes in one, in any order."""
-        single = ir.FloatType()
-        add = self._builder.module.declare_intrinsic(
-            f"llvm.vector.reduce.fadd.v{LANES}f32", (), ir.FunctionType(single, [single, self.kind])
-        )
-        return self._builder.call(add, [single(0.0), self.value], fastmath=FLAGS)
+        return sum_of_lanes(self._builder, self.value)
 
     def not_negative(self) -> "Vector":
         """Each, or 0 where it is less or not a number."""
@@ -110,9 +106,17 @@ def every(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(single, nothing, ir.Constant(ir.VectorType(QUAD, LANES), [0] * LANES))
 
 
-def load_lanes(builder: Any, address: Any, stored: Any, align: int) -> Any:
-    """LANES values of an LLVM type that lie together."""
-    return builder.load(builder.inttoptr(address, ir.VectorType(stored, LANES).as_pointer()), align=align)
+def sum_of_lanes(builder: Any, value: Any) -> Any:
+    """All float32 lanes of a vector in one, in any order."""
+    single, kind = ir.FloatType(), value.type
+    name = f"llvm.vector.reduce.fadd.v{kind.count}f32"
+    add = builder.module.declare_intrinsic(name, (), ir.FunctionType(single, [single, kind]))
+    return builder.call(add, [single(0.0), value], fastmath=FLAGS)
+
+
+def load_lanes(builder: Any, address: Any, stored: Any, align: int, lanes: int = LANES) -> Any:
+    """So many values of an LLVM type that lie together."""
+    return builder.load(builder.inttoptr(address, ir.VectorType(stored, lanes).as_pointer()), align=align)
 
 
 def for_each(builder: Any, count: int, body: Callable[[Any], None]) -> None:

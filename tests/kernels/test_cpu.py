@@ -14,7 +14,7 @@ from kernels.blocks import GalleryBlock
 from kernels.cpu import nearest, products
 from kernels.cpu.packed import packed
 from kernels.reference import canonical_distance
-from tests.kernels.cpu_products import PRODUCTS, needs_a_product
+from tests.kernels.cpu_products import PRODUCTS, needs_a_product, needs_bfloat16_units
 from tests.kernels.hard_cases import HARD, STORED, check_topk, oracle, sides
 from tests.kernels.test_reference import Side
 
@@ -27,12 +27,15 @@ def test_topk_equals_the_oracle(queries: int, photos: int, stored: torch.dtype) 
         check_topk(query, gallery, k, 1 + k % 2)
 
 
-@pytest.fixture(params=[*PRODUCTS, "direct"])
+@pytest.fixture(params=[*PRODUCTS, pytest.param("rounded", marks=needs_bfloat16_units), "direct"])
 def product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small galleries are screened too, by one product or the other, or not at all."""
+    """Small galleries are screened too, by one product or the other, in bfloat16, or not at all."""
+    without_codes = request.param in ("rounded", "direct")
     monkeypatch.setattr(nearest, "SPARSE", 0)
-    monkeypatch.setattr(products, "fastest", lambda: None if request.param == "direct" else request.param)
+    monkeypatch.setattr(products, "fastest", lambda: None if without_codes else request.param)
     monkeypatch.setattr(nearest, "PAYS", 0)
+    if request.param == "direct":
+        monkeypatch.setattr(nearest, "can_be_rounded", lambda block: False)
 
 
 @pytest.mark.usefixtures("product")

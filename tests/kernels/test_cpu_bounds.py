@@ -15,16 +15,19 @@ from torch import Tensor
 from kernels import cpu
 from kernels.blocks import GalleryBlock
 from kernels.bounds import FLOAT32_ROUNDOFF, direct_error, heaviest_weight, underflow_error
+from kernels.cpu import screen_rounded
 from kernels.cpu.bound import add_term
 from kernels.cpu.jit import any_order
-from kernels.cpu.packed import ERROR, NORM, SCALE, SQUARE, WIDEST, packed
+from kernels.cpu.packed import ERROR, NORM, SCALE, SQUARE, WIDEST, mean_of_sample, packed
 from kernels.cpu.packed_queries import pack_queries
 from kernels.cpu.products import Product, dot_tile
+from kernels.cpu.rounded import round_queries
 from kernels.cpu.rows import CACHE_LINE, held_in_float32
 from kernels.cpu.screen import screen
+from kernels.cpu.threads import over_all
 from kernels.cpu.tile import TILE_QUERIES, TILE_ROWS
 from kernels.reference import canonical_distance
-from tests.kernels.cpu_products import BY_LANES, NAMES, PRODUCTS, skipped_without
+from tests.kernels.cpu_products import BY_LANES, NAMES, PRODUCTS, needs_bfloat16_units, skipped_without
 from tests.kernels.hard_cases import HARD, STORED, changed, flat, shifted, sides
 from tests.kernels.test_reference import Side
 
@@ -35,8 +38,17 @@ def screened(query: Side, block: GalleryBlock, power: int, product: Product) -> 
     return torch.from_numpy(screen(query, queries, block, rows, power))
 
 
+def rounded(query: Side, block: GalleryBlock, power: int) -> Tensor:
+    bounds, work = screen_rounded.screening(
+        query, round_queries(held_in_float32(query), mean_of_sample(block)), block, power
+    )
+    over_all([work])
+    return torch.from_numpy(bounds)
+
+
 BOUNDS = [
     pytest.param(cpu.lower_bounds, id="direct"),
+    pytest.param(rounded, id="rounded", marks=needs_bfloat16_units),
     *(pytest.param(partial(screened, product=name), id=name, marks=skipped_without(name)) for name in NAMES),
 ]
 

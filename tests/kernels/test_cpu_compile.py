@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from numba import typeof
 
-from kernels.cpu import screen_amx, screen_lanes, short
+from kernels.cpu import screen_amx, screen_lanes, screen_rounded, short
 from kernels.cpu.amx import ROW_BYTES
 from kernels.cpu.amx import TILE_QUERIES as AMX_QUERIES
 from kernels.cpu.direct import Slack
 from kernels.cpu.packed import Packed
 from kernels.cpu.packed_queries import PackedQueries
+from kernels.cpu.rounded import RoundedQueries
+from kernels.cpu.rows import Rows
 from kernels.cpu.tile import TILE_QUERIES, TILE_ROWS
 from kernels.short.codes import TILE_PHOTOS
 from kernels.short.operands import Operands
@@ -24,6 +26,7 @@ from kernels.short.operands import Operands
 LANES = "+avx2,+fma,+f16c"
 VNNI = f"{LANES},+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni"
 PROCESSORS = {
+    "amx bfloat16": ("sapphirerapids", f"{VNNI},+amx-tile,+amx-int8,+amx-bf16", "tdpbf16ps"),
     "amx": ("sapphirerapids", f"{VNNI},+amx-tile,+amx-int8", "tdpbsud"),
     "vnni": ("icelake-server", VNNI, "vpdpbusd"),
     "avx2": ("znver3", LANES, "vpmaddwd"),
@@ -42,6 +45,22 @@ def packed(product: str) -> str:
     bounds = np.zeros((1, TILE_ROWS), np.float32)
     fill = screen_amx.fill if product == "amx" else screen_lanes.fill
     fill.compile(tuple(typeof(one) for one in (queries, rows, 1, Slack.of(0, 0), 0, 1, bounds)))
+    return "\n".join(fill.inspect_asm().values())
+
+
+def rounded(product: str) -> str:
+    """Of the screen of rows without codes, in float16."""
+    ends = np.zeros(2, np.int64)
+    queries = RoundedQueries(
+        np.zeros((1, 1, 16, AMX_QUERIES), np.uint32),
+        np.zeros((1, 1, 6, AMX_QUERIES), np.float32),
+        ends,
+        np.zeros((1, 8), np.float32),
+    )
+    weights = np.zeros((1, 1), np.float32), np.zeros((1, 1, 1), np.float32)
+    rows = Rows(np.zeros(0, np.uint16), *[ends[:1]] * 4, *weights)
+    fill = screen_rounded._fill
+    fill.compile(tuple(typeof(one) for one in (queries, rows, 1, Slack.of(0, 0), 0, 1, weights[0])))
     return "\n".join(fill.inspect_asm().values())
 
 
@@ -68,7 +87,14 @@ def short_codes(product: str) -> str:
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="LLVM here compiles for no x86")
 @pytest.mark.parametrize(
     ("screen", "product"),
-    [(packed, "amx"), (packed, "vnni"), (packed, "avx2"), (short_codes, "vnni"), (short_codes, "avx2")],
+    [
+        (packed, "amx"),
+        (packed, "vnni"),
+        (packed, "avx2"),
+        (rounded, "amx bfloat16"),
+        (short_codes, "vnni"),
+        (short_codes, "avx2"),
+    ],
     ids=lambda one: one if isinstance(one, str) else one.__name__,
 )
 def test_the_screen_compiles_to_the_products_instruction(
@@ -88,4 +114,4 @@ def test_the_screen_compiles_to_the_products_instruction(
     assert ran.returncode == 0, ran.stderr
     assert instruction in ran.stdout
     assert "sqrtps" in ran.stdout
-    assert "sqrtss" not in ran.stdout
+    assert ran.stdout.count("sqrtss") == (1 if screen is rounded else 0)  # of a row's norm, not a pair's

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kernels.blocks import GalleryBlock
 from kernels.cpu import nearest, smallest_bounds
-from kernels.cpu.nearest import GROUP, PAYS, SPARSE
+from kernels.cpu.nearest import GROUP, PAYS, ROUNDED_ALIKE, SPARSE, saved
 from kernels.cpu.packed import is_packed, packed
 from kernels.reference import canonical_distance
 from kernels.topk import nearest as nearest_rows
@@ -26,18 +26,25 @@ def ask(queries: int, blocks: list[GalleryBlock], count: int = COUNT) -> None:
     smallest_bounds(sides(queries, 1)[0], blocks, count, 1)
 
 
-@needs_a_product
-def test_a_large_group_packs_at_once() -> None:
-    block = block_of()
-    ask(PAYS, [block])
+def ask_until_packed(block: GalleryBlock) -> None:
+    for _ in range(PAYS):
+        ask(1, [block])
     assert is_packed(block)
 
 
 @needs_a_product
-@pytest.mark.parametrize("queries", [1, GROUP - 1, GROUP])
+def test_a_group_that_codes_would_have_saved_enough_packs_at_once() -> None:
+    block = block_of()
+    assert saved(block, PAYS * ROUNDED_ALIKE) >= PAYS
+    ask(PAYS * ROUNDED_ALIKE, [block])
+    assert is_packed(block)
+
+
+@needs_a_product
+@pytest.mark.parametrize("queries", [1, GROUP - 1, GROUP, 2 * ROUNDED_ALIKE])
 def test_queries_add_up_until_packing_pays(queries: int) -> None:
     block = block_of()
-    for _ in range(-(-PAYS // queries) - 1):
+    for _ in range(-(-PAYS // saved(block, queries)) - 1):
         ask(queries, [block])
         assert not is_packed(block)
     ask(queries, [block])
@@ -57,16 +64,16 @@ def test_a_single_query_waits_for_one_block_at_most() -> None:
 
 def test_rows_of_which_many_are_wanted_are_not_packed() -> None:
     block = block_of()
-    for _ in range(2):
-        ask(PAYS, [block], count=PHOTOS // 2)
+    for _ in range(PAYS + 1):
+        ask(1, [block], count=PHOTOS // 2)
     assert not is_packed(block)
 
 
 def test_what_memory_has_no_room_for_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kernels.cpu.packed.physical_memory", lambda: 0)
     block = block_of()
-    for _ in range(2):
-        ask(PAYS, [block])
+    for _ in range(PAYS + 1):
+        ask(1, [block])
     assert not is_packed(block)
 
 
@@ -74,17 +81,20 @@ def test_what_memory_has_no_room_for_is_not_packed(monkeypatch: pytest.MonkeyPat
 def test_each_block_counts_its_own_queries() -> None:
     """A segment that came later is packed later; an empty one never."""
     first, later, empty = block_of(), block_of(seed=3), GalleryBlock.of(sides(1, 1)[1][:0])
-    ask(PAYS - GROUP, [first])
-    ask(GROUP, [first, later, empty])
+    for _ in range(PAYS - 2):
+        ask(1, [first])
+    for _ in range(2):
+        ask(1, [first, later, empty])
     assert [is_packed(block) for block in (first, later, empty)] == [True, False, False]
-    ask(PAYS - GROUP, [later, first, empty])
+    for _ in range(PAYS - 2):
+        ask(1, [later, first, empty])
     assert [is_packed(block) for block in (first, later, empty)] == [True, True, False]
 
 
 @needs_a_product
 def test_codes_outlive_a_removal() -> None:
     block = block_of()
-    ask(PAYS, [block])
+    ask_until_packed(block)
     assert is_packed(block.with_live(torch.arange(PHOTOS) > 3))
 
 
@@ -135,7 +145,7 @@ def test_rows_too_wide_for_sums_of_32_bits_get_no_codes(channels: int, codes: bo
     gallery = flat((factors[:, None, None] * signs).half())
     query = flat(torch.tensor([1.0, -1.0, 0.999, -0.999])[:, None, None] * signs)
     block = GalleryBlock.of(gallery)
-    for _ in range(PAYS // len(query.region_weights)):
+    for _ in range(PAYS):
         found = nearest_rows(query, [block], 1, impl="cpu")
     assert is_packed(block) == codes
     assert [one.rows[:1].tolist() for one in found] == [[photos - 1], [0], [photos - 1], [0]]
