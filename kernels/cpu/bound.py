@@ -1,7 +1,7 @@
 """From products to lower bounds of the distance: the arithmetic that every screen by codes shares, and by rounded rows.
 
-With x, y the vectors measured from the packed block's centre, x = x^ + r_x, |r_x| <= e_x, and n = <x^, y^> / (s_x s_y)
-exact in integers,
+With x, y the vectors measured from one centre, x = x^ + r_x, |r_x| <= e_x, and n = <x^, y^> / (s_x s_y), exact in
+integers, or in float32 with s = 1 and what it may be off by in the errors (`rounded`),
 
     |x - y|^2 = |x|^2 + |y|^2 - 2 <x, y>   and   <x, y> = <x^, y^> + <x^, r_y> + <r_x, y> <= s_x s_y n + slack,
     slack = (|x| + e_x) e_y + |y| e_x.
@@ -31,10 +31,12 @@ KEPT = np.float32(1 - 192 * FLOAT32_ROUNDOFF)
 In units of |x|^2 + |y|^2: e <= |x| (a code never moves a value further than 0 would), so |x^| <= 2|x|, 2 s n <= 4 and
 2 slack <= 3. Roundings: the squares 133 u (`codes.encode`) and their sum 1 u; n's conversion and the two products of s
 3 u of 4; the subtractions of at most 5 and 8 units: 133 + 1 + 12 + 5 + 8 = 159, and slack's own is in its errors'
-2^-20. The rest covers u^2 and the product with this.
+2^-20. The rest covers u^2 and the product with this. Rounded vectors stay within: their squares are within 73 u, n is
+not converted, and |x^| <= 1.004 |x|.
 """
 VANISHED = np.float32(2.0**-96)
-"""More than what falls below float32's normal range can take from a square: s n has n < 2^31 times 2^-126."""
+"""More than what falls below float32's normal range can take from a square: s n has n < 2^31 times 2^-126, and of
+rounded vectors C products and sums, C < 2^12, may each lose that."""
 
 
 @part
@@ -58,7 +60,7 @@ def add_rounded_term(
     power: int,
     total: NDArray[np.float32],
 ) -> None:
-    """As `add_term` for one row and 16 queries, n = dots in float32 with its error in the row's: see `rounded`."""
+    """As `add_term` for one row and 16 queries, n = dots in float32: see `rounded`."""
     nothing, o_dots, o_total = np.int32(0), dots.ctypes.data, total.ctypes.data
     _add(dots, o_dots, nothing, row.ctypes.data, queries.ctypes.data, power, o_total, TILE_QUERIES)
 
@@ -73,18 +75,18 @@ def _add_term(
     apart_by = 4 * count.literal_value
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, dots, start, query, rows, power, total, _ = arguments
-        ours = Vector.table(builder, query, LEVEL_WEIGHT + 1)
+        _, dots, start, one, others, power, total, _ = arguments
+        ours = Vector.table(builder, one, LEVEL_WEIGHT + 1)
         half, two, kept, vanished = (Vector.of(builder, value) for value in (0.5, 2, KEPT, VANISHED))
         scale, error = two * ours[SCALE], two * ours[ERROR]
         reach = two * ours[NORM] + error
         squared, begin = builder.icmp_signed("==", power, WIDE(2)), every(builder, start)
 
         def add(lane: Any) -> None:
-            def place(address: Any, row: int = 0) -> Any:
-                return builder.add(address, builder.add(builder.mul(lane, WIDE(4)), WIDE(row * apart_by)))
+            def place(address: Any, kind: int = 0) -> Any:
+                return builder.add(address, builder.add(builder.mul(lane, WIDE(4)), WIDE(kind * apart_by)))
 
-            theirs = [Vector.load(builder, place(rows, kind)) for kind in range(LEVEL_WEIGHT + 1)]
+            theirs = [Vector.load(builder, place(others, kind)) for kind in range(LEVEL_WEIGHT + 1)]
             if typed.dtype == types.int32:
                 n = Vector.rounded(builder, builder.add(load_integers(builder, place(dots)), begin))
             else:

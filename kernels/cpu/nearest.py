@@ -32,10 +32,15 @@ SERVED, CENTRE = "cpu.served", "cpu.centre"
 SPARSE = 4
 """Where more than one row in this many is wanted, 8 bits leave too many rows in doubt, and float32 differences are
 taken of all."""
+ROUNDED_SPARSE = 16
+"""The same for rounded rows, which have to save as much as reading takes: a second search for what they leave in doubt
+costs more than differences do."""
+CENTRE_ROWS = 64
+"""Whose mean the rounded rows are measured from: found anew for every block."""
 SPARE = 2
 """So many times as many bounds of 8 bits are kept: the few rows in doubt are among them."""
 ROUNDED_ALIKE = 64
-"""So many queries cost a pass over rounded rows little more than a few do."""
+"""So many more queries cost a pass over rounded rows as much more as codes save a single one."""
 MATRIX_VALUES = 1 << 25
 """Bounds held at a time: 128 MB, twice that while those of several blocks are joined. More queries than fit come in
 groups."""
@@ -49,15 +54,18 @@ def smallest_bounds(
     Float32 and rows int64 [Q, K], ascending; rows are numbered over all blocks, one block after the other.
     """
     queries, total = len(query.region_weights), sum(len(block) for block in blocks)
-    few = count * SPARSE <= total
-    packing = few and products.fastest() is not None
-    worth = [packing and packable(block) and _worth_packing(block, queries) for block in blocks]
+    packing = products.fastest() is not None and count * SPARSE <= total
+    rounding = queries >= GROUP and count * ROUNDED_SPARSE <= total
+    rounded = [rounding and can_be_rounded(block) for block in blocks]
+    worth = [
+        packing and packable(block) and _worth_packing(block, queries, by_rounding)
+        for block, by_rounding in zip(blocks, rounded, strict=True)
+    ]
     if queries < GROUP:  # nobody waits for more than one block to be packed
         new = (number for number, block in enumerate(blocks) if worth[number] and not is_packed(block))
         for number in list(new)[1:]:
             worth[number] = False
     codes = _codes(blocks, worth)
-    rounded = [few and not coded and _is_rounded(block, queries) for block, coded in zip(blocks, worth, strict=True)]
     if any(worth) or any(rounded):
         count = min(sum(block.live_count for block in blocks), SPARE * count)
     group = max(amx.TILE_QUERIES, MATRIX_VALUES // max(1, total) // amx.TILE_QUERIES * amx.TILE_QUERIES)
@@ -89,11 +97,12 @@ def _bounds(
 ) -> NDArray[np.float32]:
     """Bounds of every block's rows side by side; infinity for dead rows.
 
-    By its codes where a block has some, by its rounded rows where it is said so, and else by differences.
+    By its codes where a block has some, else by its rounded rows where it is said so, else by differences.
     """
     ours, by_centre, product = held_in_float32(query), dict[int, PackedQueries](), products.fastest()
-    first = next((block for block, is_rounded in zip(blocks, rounded, strict=True) if is_rounded), None)
-    in_bfloat16 = None if first is None else round_queries(ours, first.derived(CENTRE, partial(mean_of_sample, first)))
+    by_rounding = [block for block, is_rounded in zip(blocks, rounded, strict=True) if is_rounded]
+    longest = max(by_rounding, key=len, default=None)
+    in_bfloat16 = None if longest is None else round_queries(ours, longest.derived(CENTRE, partial(_centre, longest)))
     result, works = [], []
     for block, rows, is_rounded in zip(blocks, codes, rounded, strict=True):
         if rows is not None and product is not None:
@@ -114,19 +123,22 @@ def _bounds(
     return result[0] if len(result) == 1 else np.concatenate(result, 1)
 
 
-def _is_rounded(block: GalleryBlock, queries: int) -> bool:
-    return queries >= GROUP and can_be_rounded(block)
+def _centre(block: GalleryBlock) -> NDArray[np.float32]:
+    return mean_of_sample(block, CENTRE_ROWS)
 
 
-def saved(block: GalleryBlock, queries: int) -> int:
-    """What codes would save a search by so many queries, in units of what they save a single one."""
-    return -(-queries // ROUNDED_ALIKE) if _is_rounded(block, queries) else queries
+def saved(queries: int, rounded: bool) -> int:
+    """What codes would save a search by so many queries, in units of what they save a single one.
+
+    rounded: whether the rows would be rounded otherwise.
+    """
+    return 1 + queries // ROUNDED_ALIKE if rounded else queries
 
 
-def _worth_packing(block: GalleryBlock, queries: int) -> bool:
+def _worth_packing(block: GalleryBlock, queries: int, rounded: bool) -> bool:
     """Whether to screen codes: they are there, or would have saved enough to pay for them, and they fit."""
     if is_packed(block):
         return True
-    served = block.cache.get(SERVED, 0) + saved(block, queries)
+    served = block.cache.get(SERVED, 0) + saved(queries, rounded)
     block.cache[SERVED] = served
     return bool(served >= PAYS) and affordable(block)

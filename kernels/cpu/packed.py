@@ -31,7 +31,7 @@ WIDEST = 65_000
 OFFSET = np.uint32(0x80808080)
 """Turns four codes into code + 128."""
 SAMPLE = 1024
-"""Rows whose mean is the centre: any centre is right, and one near the mean makes errors small."""
+"""Rows whose mean is the codes' centre: any centre is right, and one near the mean makes errors small."""
 
 
 class Packed(NamedTuple):
@@ -107,9 +107,9 @@ class _InUse:
 _in_use = _InUse()
 
 
-def mean_of_sample(block: GalleryBlock) -> NDArray[np.float32]:
-    """The mean of some rows, float32 [terms, largest C_l], 0 beyond a term's channels."""
-    levels, stride = len(block.levels), max(1, len(block) // SAMPLE)
+def mean_of_sample(block: GalleryBlock, rows: int = SAMPLE) -> NDArray[np.float32]:
+    """The mean of `rows` rows, or twice as many, float32 [terms, largest C_l], 0 beyond a term's channels."""
+    levels, stride = len(block.levels), max(1, len(block) // rows)
     widths = [level.shape[2] for level in block.levels]
     centre = np.zeros((block.region_weights.shape[1] * levels, max(widths)), np.float32)
     for number, level in enumerate(block.levels):

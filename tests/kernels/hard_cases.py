@@ -71,6 +71,8 @@ def hard_cases() -> dict[str, tuple[Side, Side]]:
         "one huge row": (query, changed(gallery, with_row(17, 1e4))),
         "one overflowing row": (query, changed(wide, with_row(17, 1e30))),
         "one overflowing query": (changed(query, with_row(2, 1e30)), wide),
+        "overflowing mean": (changed(query, shifted(3e38, 1e36)), changed(wide, shifted(3e38, 1e36))),
+        "opposite and large": (changed(query, shifted(1.5e18, 1e16)), changed(wide, shifted(-1.5e18, 1e16))),
         "overflowing": (changed(query, shifted(0, 1e25)), changed(wide, shifted(0, 1e25))),
         "float16 denormals": (changed(query, shifted(0, 1e-7)), changed(gallery, shifted(0, 1e-7))),
         "squares underflow": (changed(query, shifted(0, 1e-22)), changed(wide, shifted(0, 1e-22))),

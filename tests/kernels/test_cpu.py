@@ -32,6 +32,7 @@ def product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Small galleries are screened too, by one product or the other, in bfloat16, or not at all."""
     without_codes = request.param in ("rounded", "direct")
     monkeypatch.setattr(nearest, "SPARSE", 0)
+    monkeypatch.setattr(nearest, "ROUNDED_SPARSE", 0)
     monkeypatch.setattr(products, "fastest", lambda: None if without_codes else request.param)
     monkeypatch.setattr(nearest, "PAYS", 0)
     if request.param == "direct":

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from kernels.blocks import GalleryBlock
 from kernels.cpu import nearest, smallest_bounds
-from kernels.cpu.nearest import GROUP, PAYS, ROUNDED_ALIKE, SPARSE, saved
+from kernels.cpu.nearest import PAYS, ROUNDED_ALIKE, ROUNDED_SPARSE, SPARSE
 from kernels.cpu.packed import is_packed, packed
 from kernels.reference import canonical_distance
 from kernels.topk import nearest as nearest_rows
-from tests.kernels.cpu_products import needs_a_product
+from tests.kernels.cpu_products import needs_a_product, needs_bfloat16_units
 from tests.kernels.hard_cases import flat, sides
 
 COUNT = 5
@@ -33,18 +33,29 @@ def ask_until_packed(block: GalleryBlock) -> None:
 
 
 @needs_a_product
-def test_a_group_that_codes_would_have_saved_enough_packs_at_once() -> None:
-    block = block_of()
-    assert saved(block, PAYS * ROUNDED_ALIKE) >= PAYS
-    ask(PAYS * ROUNDED_ALIKE, [block])
+@pytest.mark.parametrize("rounding", [False, pytest.param(True, marks=needs_bfloat16_units)])
+def test_a_group_that_codes_would_have_saved_enough_packs_at_once(
+    rounding: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest, "can_be_rounded", lambda block: rounding)
+    block = block_of(COUNT * ROUNDED_SPARSE)
+    ask((PAYS - 1) * ROUNDED_ALIKE if rounding else PAYS, [block])
     assert is_packed(block)
 
 
 @needs_a_product
-@pytest.mark.parametrize("queries", [1, GROUP - 1, GROUP, 2 * ROUNDED_ALIKE])
-def test_queries_add_up_until_packing_pays(queries: int) -> None:
-    block = block_of()
-    for _ in range(-(-PAYS // saved(block, queries)) - 1):
+@pytest.mark.parametrize(
+    ("queries", "rounding", "searches"),
+    [(1, False, 32), (3, False, 11), (4, False, 8), (9, False, 4)]
+    + [pytest.param(*one, marks=needs_bfloat16_units) for one in ((3, True, 11), (4, True, 32), (130, True, 11))],
+)
+def test_queries_add_up_until_packing_pays(
+    queries: int, rounding: bool, searches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """32 single ones, or groups: each query of these counts, but where rows are rounded a group with 63 more as one."""
+    monkeypatch.setattr(nearest, "can_be_rounded", lambda block: rounding)
+    block = block_of(COUNT * ROUNDED_SPARSE)
+    for _ in range(searches - 1):
         ask(queries, [block])
         assert not is_packed(block)
     ask(queries, [block])
@@ -124,6 +135,7 @@ def test_the_answer_is_the_oracles_whichever_blocks_have_codes(
         start += size
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nearest, "SPARSE", 0)  # so that few rows are screened too
+        patch.setattr(nearest, "ROUNDED_SPARSE", 0)
         if in_groups:
             patch.setattr(nearest, "MATRIX_VALUES", 1)
         found = nearest_rows(query, blocks, k, region_weight_power=power, impl="cpu")
