@@ -20,6 +20,8 @@ from kernels.reference import FeatureTensors, RegionFeatures, check_pair
 
 MORE = 4
 """A query that is left asks for so many times as many bounds."""
+WORTH_BOUNDING = 512
+"""Pairs from which on bounds of their own, before float64, save more than another call costs."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,16 @@ def _rescored(
     owner = torch.arange(len(rows), device=rows.device)[:, None].expand_as(rows)
     first = chosen.rescore_pairs(query, owner[:, :k].flatten(), blocks, rows[:, :k].flatten(), power)
     first = first.view(len(rows), -1)
-    # With sharp bounds few of the spare ones are left.
-    spare_rows, open_ = rows[:, k:], lower[:, k:].double() <= first.amax(1, keepdim=True)
-    others = torch.full(open_.shape, torch.inf, dtype=torch.float64, device=rows.device)
-    owner, place = open_.nonzero(as_tuple=True)
+    # With sharp bounds few of the spare ones are left; of those, sharper ones of the pairs leave fewer.
+    spare_rows, limit = rows[:, k:], first.amax(1, keepdim=True)
+    others = torch.full(spare_rows.shape, torch.inf, dtype=torch.float64, device=rows.device)
+    owner, place = (lower[:, k:].double() <= limit).nonzero(as_tuple=True)
     if len(owner):
+        worth = len(owner) >= WORTH_BOUNDING
+        bounds = chosen.bounds_of_pairs(query, owner, blocks, spare_rows[owner, place], power) if worth else None
+        if bounds is not None:
+            near = bounds.double() <= limit[owner, 0]
+            owner, place = owner[near], place[near]
         others[owner, place] = chosen.rescore_pairs(query, owner, blocks, spare_rows[owner, place], power)
     return torch.cat((first, others), 1)
 

@@ -33,8 +33,8 @@ SPARSE = 4
 """Where more than one row in this many is wanted, 8 bits leave too many rows in doubt, and float32 differences are
 taken of all."""
 ROUNDED_SPARSE = 16
-"""The same for rounded rows, which have to save as much as reading takes: a second search for what they leave in doubt
-costs more than differences do."""
+"""The same for rounded rows, which save less: a second search, for what they leave in doubt, takes longer than
+differences of all do."""
 CENTRE_ROWS = 64
 """Whose mean the rounded rows are measured from: found anew for every block."""
 SPARE = 2

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import cpu, distance_topk
+from kernels import cpu, distance_topk, topk
 from kernels.blocks import GalleryBlock
 from kernels.cpu import nearest, products
 from kernels.cpu.packed import packed
@@ -124,6 +124,20 @@ def test_smallest_bounds_leave_no_smaller_one_out(name: str, queries: int) -> No
         left[rows[q]] = False
         assert (exact[q, left] >= bounds[q, -1].double()).all()
     assert live[rows].all()
+
+
+@pytest.mark.usefixtures("product")
+@pytest.mark.parametrize("name", HARD)
+def test_topk_equals_the_oracle_where_pairs_in_doubt_get_bounds_of_their_own(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    bounds_of_pairs = cpu.bounds_of_pairs
+    monkeypatch.setattr(topk, "WORTH_BOUNDING", 1)
+    monkeypatch.setattr(cpu, "bounds_of_pairs", lambda *pairs: asked.append(pairs) or bounds_of_pairs(*pairs))
+    check_topk(*HARD[name], 10)
+    if name == "all equal":
+        assert asked
 
 
 def test_searches_from_several_threads_agree() -> None:
