@@ -66,6 +66,7 @@ def smallest_bounds(
         for number in list(new)[1:]:
             worth[number] = False
     codes = _codes(blocks, worth)
+    rounded = [by_rounding and not coded for by_rounding, coded in zip(rounded, worth, strict=True)]
     if any(worth) or any(rounded):
         count = min(sum(block.live_count for block in blocks), SPARE * count)
     group = max(amx.TILE_QUERIES, MATRIX_VALUES // max(1, total) // amx.TILE_QUERIES * amx.TILE_QUERIES)
@@ -97,7 +98,7 @@ def _bounds(
 ) -> NDArray[np.float32]:
     """Bounds of every block's rows side by side; infinity for dead rows.
 
-    By its codes where a block has some, else by its rounded rows where it is said so, else by differences.
+    By its codes where a block has some, by its rounded rows where it is said so, else by differences.
     """
     ours, by_centre, product = held_in_float32(query), dict[int, PackedQueries](), products.fastest()
     by_rounding = [block for block, is_rounded in zip(blocks, rounded, strict=True) if is_rounded]

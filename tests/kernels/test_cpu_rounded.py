@@ -11,7 +11,7 @@ from kernels.cpu import nearest, smallest_bounds
 from kernels.cpu.amx import CONFIGURATION, TILE_QUERIES, configure, release
 from kernels.cpu.amx_bfloat16 import multiply
 from kernels.cpu.jit import any_order
-from kernels.cpu.packed import ERROR, NORM, SCALE, SQUARE, is_packed
+from kernels.cpu.packed import ERROR, NORM, SCALE, SQUARE, is_packed, packed
 from kernels.cpu.rounded import WIDEST, RoundedQueries, round_queries
 from kernels.cpu.rows import CACHE_LINE, held_in_float32
 from kernels.cpu.tile import TILE_ROWS
@@ -113,6 +113,21 @@ def test_groups_are_served_without_codes_by_bounds_within_a_hundredth(monkeypatc
     assert 1e-3 < largest_loss() < 1e-2
     monkeypatch.setattr(nearest, "can_be_rounded", lambda block: False)
     assert largest_loss() < 1e-4
+
+
+@needs_bfloat16_units
+def test_nothing_is_rounded_where_all_rows_have_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, gallery = sides(nearest.GROUP, 300)
+    blocks = [GalleryBlock.of(gallery[:200]), GalleryBlock.of(gallery[200:])]
+    asked = []
+    round_queries = nearest.round_queries
+    monkeypatch.setattr(nearest, "round_queries", lambda *sides: asked.append(sides) or round_queries(*sides))
+    for coded, expected in ((blocks[:1], 1), (blocks[1:], 0)):
+        for block in coded:
+            packed(block)
+        asked.clear()
+        smallest_bounds(query, blocks, 5, 1)
+        assert len(asked) == expected
 
 
 @needs_bfloat16_units
