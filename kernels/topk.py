@@ -2,9 +2,9 @@
 
 1. An implementation's fast pass gives each query the `k + spare` rows, or more, with the smallest *lower bounds* of
    the canonical distance D. 2. The first k are rescored by the canonical routine, then those whose bound is within the
-   largest D of these; the k-th smallest D found, T, is at least the true k-th. 3. Where the largest lower bound is
-   above T, no other row can be among the k nearest, ties with rank k included: done, as nearly always. Otherwise the
-   queries that are left ask for more bounds.
+   largest D of these, and, where these are many, a sharper bound of each pair too; the k-th smallest D found, T, is at
+   least the true k-th. 3. Where the largest lower bound is above T, no other row can be among the k nearest, ties with
+   rank k included: done, as nearly always. Otherwise the queries that are left ask for more bounds.
 """
 
 from collections.abc import Iterator, Sequence

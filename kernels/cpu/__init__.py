@@ -1,4 +1,4 @@
-"""The operations on a plain processor, compiled by numba: the memory's speed for few queries, matrix units for many.
+"""The operations on a plain processor, compiled by numba: the memory's speed for few queries, fast products for many.
 
 The first call for a type of storage compiles: about 10 s of one core for few queries and 4 s for many. Where a folder
 can be written (beside the modules, or the user's cache), later processes find the result and start in 0.3 s.

@@ -1,8 +1,7 @@
 """Vectors rounded to bfloat16, as the matrix units multiply them, measured from a centre: x = x^ + r, |r| <= error.
 
-Nothing is kept of the rows: they are rounded each time they are read, six instructions for 16 values, which take half
-the time of reading them from memory. The error is not measured, which would take half as many again, but bounded:
-0.4 % of |x|, where 8-bit codes lose a half to one hundredth, by how far the largest value stands out.
+Nothing is kept of the rows: they are rounded each time they are read, six instructions for 16 values. The error is not
+measured, which would take three more, but bounded: 0.4 % of |x|, where 8-bit codes lose about 1 %.
 """
 
 from collections.abc import Callable
